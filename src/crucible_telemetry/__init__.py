@@ -1,0 +1,1 @@
+"""Research telemetry for async experiments."""

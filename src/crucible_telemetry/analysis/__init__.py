@@ -1,0 +1,1 @@
+"""Station 4, understand: what is computed from events at rest. PURE."""

@@ -1,0 +1,96 @@
+"""What an event is, for those who read it back. PURE.
+
+On its way an event is a row of bytes (`shape.py`) and a line in columns (`columns.py`); an `Event` is
+made only when somebody asks for one.
+"""
+
+from enum import IntEnum
+from typing import Any
+
+from msgspec import Struct
+
+
+class Outcome(IntEnum):
+    """How an operation ended; ``NONE`` for events that end nothing."""
+
+    NONE = 0
+    OK = 1
+    ERROR = 2
+    TIMEOUT = 3
+    CANCELLED = 4
+    UNKNOWN = 5
+
+    @property
+    def success(self) -> bool | None:
+        """True for ok, False for error and timeout, None where neither can be said."""
+        if self is Outcome.OK:
+            return True
+        return False if self in (Outcome.ERROR, Outcome.TIMEOUT) else None
+
+    @property
+    def label(self) -> str | None:
+        """The word users see: ``ok``, ``error`` …; None where nothing ended."""
+        return None if self is Outcome.NONE else self.name.lower()
+
+
+class Event(Struct, frozen=True, kw_only=True, gc=False):
+    """One stored event: what was measured, what was computed from it, and whose it is.
+
+    `timestamp_us` counts microseconds since the Unix epoch (UTC); stored order is `(timestamp_us, seq)`.
+    `latency_ms`, `ttft_ms`, `itl_ms` are milliseconds, `cost_usd` dollars. The mappings are the
+    reader's own: nothing else refers to them.
+    """
+
+    seq: int
+    event_id: str
+    timestamp_us: int
+    event_name: str
+    measurements: dict[str, Any]
+    metadata: dict[str, Any]
+    experiment_id: str
+    experiment_name: str
+    condition: str
+    tags: tuple[str, ...]
+    category: str | None = None
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    itl_ms: float | None = None
+    cost_usd: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    success: bool | None = None
+    outcome: str | None = None
+    error_type: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    sample_id: str | None = None
+    repeat: int | None = None
+    attempt: int | None = None
+    cohort: str | None = None
+    span_id: str | None = None
+    parent_id: str | None = None
+    trace_id: str | None = None
+
+
+def event_name(name: object) -> str:
+    """The dotted form of a name given as ``"a.b.c"`` or ``("a", "b", "c")``."""
+    if isinstance(name, str):
+        return str(name)
+    if isinstance(name, (tuple, list)):
+        return ".".join(str(part) for part in name)
+    return str(name)
+
+
+def matches_pattern(pattern: str, name: str) -> bool:
+    """Whether a dotted name fits a pattern: equal, or the pattern ends in ``*`` and its stem begins the name.
+
+    ``"req_llm.*"`` fits everything below ``req_llm``; ``"*"`` fits all.
+    """
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1])
+    return pattern == name

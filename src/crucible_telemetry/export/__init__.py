@@ -1,0 +1,1 @@
+"""Station 4, take away: files that hold what the store holds."""
