@@ -1,0 +1,208 @@
+"""The figures users see, as frozen structs; one set of names for live view and metrics at rest. PURE.
+
+Counts are 0 and figures None where nothing was measured. Deviations are the sample ones (n − 1),
+percentiles type 7 (linear interpolation; Hyndman & Fan 1996). Times are milliseconds, money US dollars.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """When an experiment ran: what the figures need and events do not say.
+
+    `first_us`, `last_us`: time of the first and last event, µs since the epoch (None without events);
+    `active_s`, `paused_s`: seconds spent running and paused; `marks`: further counts by name.
+    """
+
+    first_us: int | None = None
+    last_us: int | None = None
+    active_s: float = 0.0
+    paused_s: float = 0.0
+    marks: dict[str, int] = {}
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """How much there is, and from when.
+
+    `time_range`: (first, last) event in µs since the epoch; `duration_seconds` lies between these two;
+    `active_seconds` leaves pauses out; `event_types`: names of events, sorted; `marks` as in `Timing`.
+    """
+
+    total_events: int = 0
+    time_range: tuple[int, int] | None = None
+    duration_seconds: float | None = None
+    active_seconds: float = 0.0
+    paused_seconds: float = 0.0
+    event_types: tuple[str, ...] = ()
+    marks: dict[str, int] = {}
+
+
+class Latency(Struct, frozen=True, kw_only=True):
+    """A time in ms over successful operations of the pool (`variance` in ms²).
+
+    `by_outcome`: the same for each outcome seen, ``"ok"`` included; empty inside itself and in
+    `Streaming`.
+    """
+
+    count: int = 0
+    mean: float | None = None
+    median: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p25: float | None = None
+    p50: float | None = None
+    p75: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    p99_9: float | None = None
+    std_dev: float | None = None
+    variance: float | None = None
+    by_outcome: dict[str, "Latency"] = {}
+
+
+class ModelCost(Struct, frozen=True, kw_only=True):
+    """Cost in USD of one model's operations; `unpriced` as in `Cost`."""
+
+    count: int = 0
+    total: float | None = None
+    mean_per_request: float | None = None
+    unpriced: int = 0
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """Cost in USD over every end of an operation that wraps no counted one, whatever its outcome.
+
+    `count`: operations with a known cost, zero included; `unpriced`: calls to a model that succeeded
+    or have tokens, and have no cost. `cost_per_success`: total over the successful operations among
+    these, None without any. `by_model` goes by model name; ``"(unknown)"`` has the rest.
+    """
+
+    count: int = 0
+    total: float | None = None
+    mean_per_request: float | None = None
+    median_per_request: float | None = None
+    min: float | None = None
+    max: float | None = None
+    std_dev: float | None = None
+    cost_per_1k_requests: float | None = None
+    cost_per_1m_requests: float | None = None
+    by_model: dict[str, ModelCost] = {}
+    cost_per_success: float | None = None
+    unpriced: int = 0
+
+
+class Reliability(Struct, frozen=True, kw_only=True):
+    """How operations of the pool ended.
+
+    `failed` includes `timeouts`; cancelled operations and those of unknown outcome are neither
+    successful nor failed. `success_rate` = successful / (successful + failed), in 0 … 1, with its
+    95 % Wilson interval; `error_types`: events by error type. `mtbf`: active seconds per failure;
+    `requests_per_failure`: `total_requests` per failure; both None without failures. `sla_99`,
+    `sla_999`, `sla_9999`: whether the point estimate reaches 99, 99.9, 99.99 %.
+    """
+
+    total_requests: int = 0
+    successful: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    timeouts: int = 0
+    success_rate: float | None = None
+    success_rate_ci: tuple[float, float] | None = None
+    failure_rate: float | None = None
+    error_types: dict[str, int] = {}
+    mtbf: float | None = None
+    requests_per_failure: float | None = None
+    sla_99: bool | None = None
+    sla_999: bool | None = None
+    sla_9999: bool | None = None
+
+
+class ModelTokens(Struct, frozen=True, kw_only=True):
+    """Tokens of one model's operations; `count`: operations with any token count."""
+
+    count: int = 0
+    total_prompt: int | None = None
+    total_completion: int | None = None
+    total: int | None = None
+
+
+class Tokens(Struct, frozen=True, kw_only=True):
+    """Tokens over every end of an operation that wraps no counted one, whatever its outcome.
+
+    `count`: operations with any token count; means are over the operations that report the kind.
+    `cached` and `reasoning` are sums, and subsets of prompt and completion.
+    """
+
+    count: int = 0
+    total_prompt: int | None = None
+    total_completion: int | None = None
+    total: int | None = None
+    mean_prompt: float | None = None
+    mean_completion: float | None = None
+    mean_total: float | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+    by_model: dict[str, ModelTokens] = {}
+
+
+class Streaming(Struct, frozen=True, kw_only=True):
+    """Streams of successful operations of the pool.
+
+    `ttft`: time to first token, `itl`: inter-token latency (one value per call, its mean), in ms.
+    `tokens_per_second`: all completion tokens over all seconds of latency, of the operations that
+    report both.
+    """
+
+    ttft: Latency = Latency()
+    itl: Latency = Latency()
+    tokens_per_second: float | None = None
+
+
+class EventFigures(Struct, frozen=True, kw_only=True):
+    """The figures of one event name; the pool rule is applied within it (`pool` says the result)."""
+
+    latency: Latency
+    cost: Cost
+    reliability: Reliability
+    tokens: Tokens
+    streaming: Streaming
+    pool: str
+
+
+class Events(Struct, frozen=True, kw_only=True):
+    """Events by name, most frequent first; `by_event` has figures per name when asked for."""
+
+    counts: dict[str, int] = {}
+    by_event: dict[str, EventFigures] = {}
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """Everything measured of one experiment, over the events ``since_seq < seq <= upto_seq``.
+
+    `pool`: which operations latency, reliability and streaming are of. `exact`: quantiles are of the
+    values themselves; else they lie within `quantile_error` (relative) of these. All else is the same
+    to the bit, live or at rest.
+    """
+
+    summary: Overview
+    latency: Latency
+    cost: Cost
+    reliability: Reliability
+    tokens: Tokens
+    streaming: Streaming
+    events: Events
+    custom: dict[str, Any]
+    pool: str
+    upto_seq: int
+    since_seq: int
+    exact: bool
+    quantile_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers, ready for JSON."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain

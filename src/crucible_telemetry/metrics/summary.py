@@ -1,0 +1,334 @@
+"""From cells to figures: the one definition of every metric, live and at rest. PURE.
+
+Units are divided out last: nanoseconds by 10⁶ (ms), pico-dollars by 10¹² (USD), integers until then.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any, Final, Literal
+
+from crucible_telemetry.events.columns import ENDS, LLM, TOKENS, WRAPS, Reader
+from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.metrics.accumulators import Moments
+from crucible_telemetry.metrics.board import Board, Cells
+from crucible_telemetry.metrics.cells import Cell, Tally
+from crucible_telemetry.metrics.figures import (
+    Cost,
+    EventFigures,
+    Events,
+    Latency,
+    ModelCost,
+    ModelTokens,
+    Overview,
+    Reliability,
+    Streaming,
+    Summary,
+    Timing,
+    Tokens,
+)
+from crucible_telemetry.metrics.sketch import QUANTILE_ERROR
+
+Pool = Literal["auto", "llm", "all"]
+"""Operations that latency, reliability and streaming are of: ``auto`` takes llm if any was seen."""
+
+NS_PER_MS: Final = 10**6
+NS_PER_S: Final = 10**9
+PICO_PER_USD: Final = 10**12
+LLM_POOL: Final = "llm operations"
+ALL_POOL: Final = "all operations"
+UNKNOWN_MODEL: Final = "(unknown)"
+Z_95: Final = 1.959963984540054
+"""0.975 quantile of the normal distribution."""
+FRACTIONS: Final = {
+    "p25": 0.25,
+    "p50": 0.5,
+    "p75": 0.75,
+    "p90": 0.9,
+    "p95": 0.95,
+    "p99": 0.99,
+    "p99_9": 0.999,
+}
+
+
+def live(
+    board: Board,
+    reader: Reader,
+    timing: Timing,
+    *,
+    custom: Mapping[str, Any] | None = None,
+    by_event: bool = False,
+    pool: Pool = "auto",
+) -> Summary:
+    """The figures of a board: constant in events, linear in cells; quantiles within `QUANTILE_ERROR`."""
+    return summarised(
+        board, Figures(reader, timing, pool), custom=custom, by_event=by_event, exact=False
+    )
+
+
+def summarised(
+    board: Board,
+    figures: "Figures",
+    *,
+    custom: Mapping[str, Any] | None,
+    by_event: bool,
+    exact: bool,
+) -> Summary:
+    """The figures of a board whose spreads are sketches, or (`exact`) the values themselves."""
+    parts = figures.of(board.cells)
+    return Summary(
+        summary=_overview(board.cells, figures.timing),
+        latency=parts.latency,
+        cost=parts.cost,
+        reliability=parts.reliability,
+        tokens=parts.tokens,
+        streaming=parts.streaming,
+        events=_events(board.cells, figures if by_event else None),
+        custom=dict(custom or {}),
+        pool=parts.pool,
+        upto_seq=board.upto_seq,
+        since_seq=board.since_seq,
+        exact=exact,
+        quantile_error=0.0 if exact else QUANTILE_ERROR,
+    )
+
+
+def _overview(cells: Cells, timing: Timing) -> Overview:
+    first, last = timing.first_us, timing.last_us
+    seen = None if first is None or last is None else (first, last)
+    return Overview(
+        total_events=sum(cell.events for cell in cells.values()),
+        time_range=seen,
+        duration_seconds=None if seen is None else (seen[1] - seen[0]) / 1_000_000,
+        active_seconds=timing.active_s,
+        paused_seconds=timing.paused_s,
+        event_types=tuple(sorted({key.name for key in cells})),
+        marks=timing.marks,
+    )
+
+
+def _events(cells: Cells, figures: "Figures | None") -> Events:
+    names: defaultdict[str, Cells] = defaultdict(dict)
+    for key, cell in cells.items():
+        names[key.name][key] = cell
+    counts = {name: sum(cell.events for cell in of.values()) for name, of in names.items()}
+    by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    by_event = {name: figures.of(names[name]) for name, _ in by_count} if figures else {}
+    return Events(counts=dict(by_count), by_event=by_event)
+
+
+class Figures:
+    """The rules that turn cells into figures, with the words and times they need."""
+
+    def __init__(self, reader: Reader, timing: Timing, pool: Pool = "auto") -> None:
+        self.reader = reader
+        self.timing = timing
+        self.pool = pool
+
+    def of(self, cells: Cells) -> EventFigures:
+        """All parts, of all cells or of those of one name."""
+        ends = {key: cell for key, cell in cells.items() if key.flags & ENDS}
+        of_llm = {key: cell for key, cell in ends.items() if key.flags & LLM}
+        llm_only = self.pool == "llm" or (self.pool == "auto" and bool(of_llm))
+        pooled = of_llm if llm_only else ends
+        billed = {key: cell for key, cell in ends.items() if not key.flags & WRAPS}
+        return EventFigures(
+            latency=latency(pooled),
+            cost=self.cost(billed),
+            reliability=self.reliability(pooled),
+            tokens=self.tokens(billed),
+            streaming=streaming(pooled),
+            pool=LLM_POOL if llm_only else ALL_POOL,
+        )
+
+    def cost(self, cells: Cells) -> Cost:
+        """Cost of these operations; integer pico-dollars until the last division."""
+        tally = summed(cells.values(), "cost_pico")
+        unpriced = sum(cell.unpriced for cell in cells.values())
+        if tally is None:
+            return Cost(unpriced=unpriced, by_model=self._cost_by_model(cells))
+        moments = tally.moments
+        succeeded = sum(cell.events for key, cell in cells.items() if key.outcome == Outcome.OK)
+        return Cost(
+            count=moments.n,
+            total=moments.total / PICO_PER_USD,
+            mean_per_request=moments.mean(PICO_PER_USD),
+            median_per_request=tally.quantiles([0.5])[0] / PICO_PER_USD,
+            min=moments.minimum / PICO_PER_USD,
+            max=moments.maximum / PICO_PER_USD,
+            std_dev=moments.std_dev(PICO_PER_USD),
+            cost_per_1k_requests=moments.mean(PICO_PER_USD // 1_000),
+            cost_per_1m_requests=moments.mean(PICO_PER_USD // 1_000_000),
+            by_model=self._cost_by_model(cells),
+            cost_per_success=moments.total / (succeeded * PICO_PER_USD) if succeeded else None,
+            unpriced=unpriced,
+        )
+
+    def _cost_by_model(self, cells: Cells) -> dict[str, ModelCost]:
+        figures = {}
+        for model, of in self._by_model(cells):
+            moments = reduce(
+                Moments.plus,
+                (cell.tallies["cost_pico"].moments for cell in of if "cost_pico" in cell.tallies),
+                Moments(),
+            )
+            unpriced = sum(cell.unpriced for cell in of)
+            if moments.n or unpriced:
+                figures[model] = ModelCost(
+                    count=moments.n,
+                    total=moments.total / PICO_PER_USD if moments.n else None,
+                    mean_per_request=moments.mean(PICO_PER_USD),
+                    unpriced=unpriced,
+                )
+        return figures
+
+    def tokens(self, cells: Cells) -> Tokens:
+        """Tokens of these operations."""
+        sums = _token_sums(cells.values())
+        by_model = {
+            model: ModelTokens(
+                count=count,
+                total_prompt=_total(of["prompt"]),
+                total_completion=_total(of["completion"]),
+                total=_total(of["total"]),
+            )
+            for model, some in self._by_model(cells)
+            if (count := sum(cell.with_tokens for cell in some)) and (of := _token_sums(some))
+        }
+        return Tokens(
+            count=sum(cell.with_tokens for cell in cells.values()),
+            total_prompt=_total(sums["prompt"]),
+            total_completion=_total(sums["completion"]),
+            total=_total(sums["total"]),
+            mean_prompt=sums["prompt"].mean(),
+            mean_completion=sums["completion"].mean(),
+            mean_total=sums["total"].mean(),
+            cached=_total(sums["cached"]),
+            reasoning=_total(sums["reasoning"]),
+            by_model=by_model,
+        )
+
+    def _by_model(self, cells: Cells) -> list[tuple[str, list[Cell]]]:
+        """Cells by model name, sorted; one model at two providers is one."""
+        models: defaultdict[str, list[Cell]] = defaultdict(list)
+        for key, cell in cells.items():
+            models[self.reader.model(key.model)[1] or UNKNOWN_MODEL].append(cell)
+        return sorted(models.items())
+
+    def reliability(self, cells: Cells) -> Reliability:
+        """How these operations ended."""
+        ended: Counter[int] = Counter()
+        for key, cell in cells.items():
+            ended[key.outcome] += cell.events
+        successful, timeouts = ended[Outcome.OK], ended[Outcome.TIMEOUT]
+        failed, total = ended[Outcome.ERROR] + timeouts, ended.total()
+        decided = successful + failed
+        rate = successful / decided if decided else None
+        return Reliability(
+            total_requests=total,
+            successful=successful,
+            failed=failed,
+            cancelled=ended[Outcome.CANCELLED],
+            timeouts=timeouts,
+            success_rate=rate,
+            success_rate_ci=wilson(successful, decided),
+            failure_rate=failed / decided if decided else None,
+            error_types=self._error_types(cells),
+            mtbf=self.timing.active_s / failed if failed else None,
+            requests_per_failure=total / failed if failed else None,
+            sla_99=None if rate is None else rate >= 0.99,
+            sla_999=None if rate is None else rate >= 0.999,
+            sla_9999=None if rate is None else rate >= 0.9999,
+        )
+
+    def _error_types(self, cells: Cells) -> dict[str, int]:
+        """Events by error type, most frequent first."""
+        types: Counter[str] = Counter()
+        for cell in cells.values():
+            for error, count in cell.errors.items():
+                types[self.reader.error(error)] += count
+        return dict(sorted(types.items(), key=lambda item: (-item[1], item[0])))
+
+
+def latency(cells: Cells) -> Latency:
+    """Latency of the operations that succeeded, with the others under `by_outcome`."""
+    by_outcome = {
+        Outcome(outcome).label or "none": times(of.values(), "latency_ns")
+        for outcome, of in sorted(_by_outcome(cells).items())
+    }
+    seen = {outcome: figures for outcome, figures in by_outcome.items() if figures.count}
+    return _with_outcomes(by_outcome.get("ok", Latency()), seen)
+
+
+def _with_outcomes(figures: Latency, by_outcome: dict[str, Latency]) -> Latency:
+    fields = {name: getattr(figures, name) for name in figures.__struct_fields__}
+    return Latency(**{**fields, "by_outcome": by_outcome})
+
+
+def _by_outcome(cells: Cells) -> dict[int, Cells]:
+    outcomes: defaultdict[int, Cells] = defaultdict(dict)
+    for key, cell in cells.items():
+        outcomes[key.outcome][key] = cell
+    return outcomes
+
+
+def streaming(cells: Cells) -> Streaming:
+    """Time to first token, inter-token latency and pace of the operations that succeeded."""
+    succeeded = [cell for key, cell in cells.items() if key.outcome == Outcome.OK]
+    tokens = sum(cell.paced_tokens for cell in succeeded)
+    spent_ns = sum(cell.paced_ns for cell in succeeded)
+    return Streaming(
+        ttft=times(succeeded, "ttft_ns"),
+        itl=times(succeeded, "itl_ns"),
+        tokens_per_second=tokens * NS_PER_S / spent_ns if spent_ns else None,
+    )
+
+
+def times(cells: Iterable[Cell], name: str) -> Latency:
+    """One nanosecond measurement of these cells, in ms."""
+    tally = summed(cells, name)
+    if tally is None:
+        return Latency()
+    moments = tally.moments
+    quantiles = [value / NS_PER_MS for value in tally.quantiles(FRACTIONS.values())]
+    by_name: dict[str, Any] = dict(zip(FRACTIONS, quantiles, strict=True))
+    return Latency(
+        count=moments.n,
+        mean=moments.mean(NS_PER_MS),
+        median=by_name["p50"],
+        min=moments.minimum / NS_PER_MS,
+        max=moments.maximum / NS_PER_MS,
+        std_dev=moments.std_dev(NS_PER_MS),
+        variance=moments.variance(NS_PER_MS),
+        **by_name,
+    )
+
+
+def summed(cells: Iterable[Cell], name: str) -> Tally | None:
+    """One measurement of these cells together; None if none has it."""
+    tallies = [cell.tallies[name] for cell in cells if name in cell.tallies]
+    return reduce(Tally.plus, tallies) if tallies else None
+
+
+def _token_sums(cells: Iterable[Cell]) -> dict[str, Moments]:
+    sums = dict.fromkeys(TOKENS, Moments())
+    for cell in cells:
+        for name, moments in cell.tokens.items():
+            sums[name] = sums[name].plus(moments)
+    return sums
+
+
+def _total(moments: Moments) -> int | None:
+    return moments.total if moments.n else None
+
+
+def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float] | None:
+    """Score interval of a proportion (Wilson 1927), 95 % by default; None for n = 0."""
+    if not n:
+        return None
+    rate = successes / n
+    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    return low, 1.0 if successes == n else min(1.0, centre + half)
