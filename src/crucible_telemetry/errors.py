@@ -12,6 +12,7 @@
     ├── HandlerExists (ValueError)        a handler id is taken
     ├── ExportError (OSError)             a file could not be written; nothing torn is left behind
     ├── QueryError (ValueError)           a window or filter makes no sense
+    ├── SequenceGap (ValueError)          a batch does not follow what the store holds
     └── RuntimeFault                      actors and supervisors
         ├── RestartsExhausted             more restarts than the supervisor allows
         ├── ActorStopped                  a message to an actor that has ended
@@ -121,6 +122,17 @@ class QueryError(CrucibleError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.argument}: {self.reason}"
+
+
+class SequenceGap(CrucibleError, ValueError):
+    """A batch begins after the next seq a store expects: events between would be missing."""
+
+    def __init__(self, last_seq: int, first_seq: int) -> None:
+        super().__init__(last_seq, first_seq)
+        self.last_seq, self.first_seq = last_seq, first_seq
+
+    def __str__(self) -> str:
+        return f"the store ends at seq {self.last_seq}, this batch begins at {self.first_seq}"
 
 
 class RuntimeFault(CrucibleError):

@@ -1,0 +1,233 @@
+"""The Store port: what it keeps, in which order it answers, and how one asks. PURE.
+
+A back-end can be written from `Store` alone; `Where` and `matches` say what a filter means.
+"""
+
+import math
+from datetime import timedelta
+from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from crucible_telemetry.errors import QueryError
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.event import Event
+from crucible_telemetry.stores.where import (
+    INT64_MAX,
+    MICROSECOND,
+    Comparison,
+    Ge,
+    Gt,
+    Instant,
+    Le,
+    Lt,
+    Ne,
+    OneOf,
+    Where,
+    check_bounds,
+    instant_us,
+    matches,
+)
+
+__all__ = [
+    "Between", "Comparison", "Ge", "Gt", "Last", "LastN", "Le", "Lt", "Ne", "OneOf", "Page",
+    "Position", "Query", "Store", "Where", "Window", "instant_us", "matches", "to_us", "window_query",
+]  # fmt: skip
+
+Position = tuple[int, int]
+"""Where an event stands in stored order: (timestamp_us, seq)."""
+
+DAY_S: Final = 86_400
+
+
+def to_us(duration: timedelta | float, argument: str) -> int:
+    """A duration (timedelta, or seconds) in µs, rounded; less than one µs, NaN or inf is a `QueryError`."""
+    if isinstance(duration, timedelta):
+        micros = duration // MICROSECOND
+    elif isinstance(duration, bool) or not isinstance(duration, (int, float)):
+        raise QueryError(argument, f"want a timedelta or seconds, not {duration!r}")
+    elif not math.isfinite(duration):
+        raise QueryError(argument, f"want a finite duration, not {duration!r}")
+    else:
+        micros = duration * 1_000_000 if isinstance(duration, int) else round(duration * 1e6)
+    if not 0 < micros <= INT64_MAX:
+        raise QueryError(
+            argument, f"want a duration above zero (and below 292,000 years), not {duration!r}"
+        )
+    return micros
+
+
+class Last(Struct, frozen=True, kw_only=True):
+    """The time up to now: ``Last(minutes=5)``; several units add up, both ends are inclusive.
+
+    `now` (datetime with a zone, or µs) fixes the end; without it the reader says what now is.
+    """
+
+    minutes: float = 0
+    seconds: float = 0
+    hours: float = 0
+    days: float = 0
+    now: Instant | None = None
+
+    def __post_init__(self) -> None:
+        units = ("minutes", "seconds", "hours", "days")
+        for unit in units:
+            value = getattr(self, unit)
+            if value != 0:
+                to_us(value, unit)
+        if self.duration_s <= 0:
+            raise QueryError("Last", f"say how long, in {', '.join(units)}")
+        if self.now is not None:
+            force_setattr(self, "now", instant_us(self.now, "now"))
+
+    @property
+    def duration_s(self) -> float:
+        """All units together, in seconds."""
+        return self.seconds + 60 * self.minutes + 3600 * self.hours + DAY_S * self.days
+
+
+class LastN(Struct, frozen=True):
+    """The last `n` events in stored order, counted after the filter."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        check_count(self.n, "n")
+
+
+class Between(Struct, frozen=True):
+    """Everything from `since_us` to `until_us`, both inclusive; µs or datetimes with a zone."""
+
+    since_us: Instant
+    until_us: Instant
+
+    def __post_init__(self) -> None:
+        since_us = instant_us(self.since_us, "since_us")
+        until_us = instant_us(self.until_us, "until_us")
+        check_bounds(since_us, until_us)
+        force_setattr(self, "since_us", since_us)
+        force_setattr(self, "until_us", until_us)
+
+
+Window = Last | LastN | Between
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """What a reader asks a store for; bounds are inclusive and hold together with those of `where`.
+
+    `last_n`: only the last n that fit. `after_seq`: only events with a greater seq, in *seq* order
+    (for live subscribers). `upto_seq`: only events up to this seq, so that pages of a store that
+    grows meanwhile add up to one moment's content.
+    """
+
+    since_us: int | None = None
+    until_us: int | None = None
+    where: Where | None = None
+    last_n: int | None = None
+    after_seq: int | None = None
+    upto_seq: int | None = None
+
+    def __post_init__(self) -> None:
+        check_bounds(self.since_us, self.until_us)
+        if self.last_n is not None:
+            check_count(self.last_n, "last_n")
+            if self.after_seq is not None:
+                raise QueryError(
+                    "after_seq", "cannot stand together with last_n: one order at a time"
+                )
+
+    def bounds_us(self) -> tuple[int, int]:
+        """The tightest (since, until) of the query and its filter, inclusive; may be empty (since > until)."""
+        where = self.where
+        lows = (self.since_us, where.since_us if where else None)
+        highs = (self.until_us, where.until_us if where else None)
+        return (
+            max([low for low in lows if low is not None], default=-INT64_MAX),
+            min([high for high in highs if high is not None], default=INT64_MAX),
+        )
+
+
+def window_query(window: object, where: Where | None = None, *, now_us: int) -> Query:
+    """The query a window stands for; `now_us` ends a `Last` that does not fix its own end."""
+    if isinstance(window, Last):
+        until_us = now_us if window.now is None else instant_us(window.now, "now")
+        since_us = max(until_us - to_us(window.duration_s, "Last"), -INT64_MAX)
+        return Query(since_us=since_us, until_us=until_us, where=where)
+    if isinstance(window, LastN):
+        return Query(last_n=window.n, where=where)
+    if isinstance(window, Between):
+        low = instant_us(window.since_us, "since_us")
+        return Query(since_us=low, until_us=instant_us(window.until_us, "until_us"), where=where)
+    raise QueryError("window", f"want Last, LastN or Between, not {window!r}")
+
+
+def check_count(value: object, argument: str) -> None:
+    """Refuse what is no whole number above zero."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise QueryError(argument, f"want a whole number above zero, not {value!r}")
+
+
+class Page(Struct, frozen=True):
+    """Some events in the query's order, and where the last of them stands (None when there is none).
+
+    A page with fewer events than were asked for is the last one.
+    """
+
+    events: list[Event]
+    position: Position | None
+
+
+class Store(Protocol):
+    """Keeps one experiment's events, ordered by `(timestamp_us, seq)`: late ones find their place.
+
+    One writer at a time; readers may be other tasks or threads and see a store as it was at one
+    moment. What a filter means is `matches`; what a back-end evaluates itself must agree with it.
+    """
+
+    @property
+    def last_seq(self) -> int:
+        """The greatest seq appended; 0 when empty. Seqs are 1, 2, 3 … without a gap."""
+        ...
+
+    def append(self, columns: Columns) -> None:
+        """Take a batch, all of it or (when this raises) nothing; never waits.
+
+        Idempotent by seq: rows up to `last_seq` are known and left out. A batch that begins after
+        `last_seq + 1` raises `SequenceGap`, one after `close` raises `LabClosed`. The batch
+        belongs to the store afterwards. Readers see it at once; it is durable after `commit`.
+        """
+        ...
+
+    async def commit(self) -> None:
+        """Return when everything appended before this call will survive the process (if the store lasts)."""
+        ...
+
+    async def page(self, query: Query, after: Position | None, limit: int) -> Page:
+        """Up to `limit` events in order, beginning behind the position `after` (None: at the start).
+
+        Order is `(timestamp_us, seq)`, with `query.after_seq` it is seq. Shorter than `limit` only
+        at the end. With `last_n` the n are those of this call's moment: fix it with `upto_seq`.
+        """
+        ...
+
+    async def count(self, query: Query) -> int:
+        """How many events the pages of this query hold together."""
+        ...
+
+    async def columns(
+        self, since_us: int | None = None, until_us: int | None = None
+    ) -> list[Columns]:
+        """All rows within the bounds (inclusive) as columns, for figures, without decoding.
+
+        Parts follow each other in seq order and are in seq order inside. Rows outside the bounds
+        are cut away, so a part that arrived out of time order may have gaps behind its `first_seq`.
+        """
+        ...
+
+    async def close(self, *, delete: bool = False) -> None:
+        """Commit and take nothing more; with `delete` also forget everything. Closing twice is once.
+
+        Whether reads answer afterwards is the store's choice: memory does.
+        """
+        ...

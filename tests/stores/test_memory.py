@@ -1,0 +1,284 @@
+"""The memory store beside its contract: a model to be compared with, crashes at any line, readers in threads."""
+
+import asyncio
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from make import PlainReader, columns
+
+from crucible_telemetry.errors import QueryError
+from crucible_telemetry.events.columns import GENERIC_SHAPE
+from crucible_telemetry.stores import segments
+from crucible_telemetry.stores.base import Query, Where, matches
+from crucible_telemetry.stores.memory import MemoryStore
+
+T0 = 1_700_000_000_000_000
+FUTURE_US = 10 * 365 * 86_400_000_000
+
+offsets = st.one_of(
+    st.integers(0, 12), st.integers(-5, 500), st.sampled_from([-(10**12), 10**9, FUTURE_US])
+)
+batches = st.lists(st.tuples(offsets, st.integers(1, 3), st.integers(0, 5)), min_size=1, max_size=9)
+limits = st.integers(1, 12)
+wheres = st.sampled_from(
+    [
+        None,
+        Where(event="event.1"),
+        Where(success=False),
+        Where(predicate=lambda event: event.seq % 3 == 0),
+        Where(event=["event.2", "event.3"], predicate=lambda event: event.seq % 2 == 0),
+    ]
+)
+
+
+class StoreIsASortedList(RuleBasedStateMachine):
+    """Whatever arrives and is asked, the store answers as a plain list of (time, seq) does."""
+
+    @initialize(segment_rows=st.integers(1, 20))
+    def start(self, segment_rows):
+        self.store = MemoryStore(PlainReader(), segment_rows)
+        self.events = []
+        self.past = []
+        self.loop = asyncio.Runner()
+
+    def teardown(self):
+        if hasattr(self, "loop"):
+            self.loop.close()
+
+    @rule(rows=batches)
+    def append(self, rows):
+        first = len(self.events) + 1
+        times, shapes, outcomes = (list(column) for column in zip(*rows, strict=True))
+        times = [T0 + time for time in times]
+        batch = columns(len(rows), first, timestamp_us=times, shape=shapes, outcome=outcomes)
+        self.store.append(batch)
+        self.past.append(batch)
+        self.events += PlainReader().events(batch, range(len(rows)))
+
+    @rule(data=st.data())
+    def repeat(self, data):
+        if self.past:
+            self.store.append(data.draw(st.sampled_from(self.past)))
+
+    @rule(where=wheres, a=offsets, b=offsets, limit=limits)
+    def between(self, where, a, b, limit):
+        low, high = sorted((T0 + a, T0 + b))
+        expected = [e for e in self._fitting(where) if low <= e.timestamp_us <= high]
+        self._agrees(Query(since_us=low, until_us=high, where=where), expected, limit)
+
+    @rule(where=wheres, n=limits, limit=limits)
+    def last_n(self, where, n, limit):
+        self._agrees(Query(last_n=n, where=where), self._fitting(where)[-n:], limit)
+
+    @rule(where=wheres, data=st.data(), limit=limits)
+    def after_seq(self, where, data, limit):
+        seq = data.draw(st.integers(0, len(self.events) + 1))
+        expected = sorted((e for e in self._fitting(where) if e.seq > seq), key=lambda e: e.seq)
+        self._agrees(Query(after_seq=seq, where=where), expected, limit)
+
+    @rule(where=wheres, data=st.data(), limit=limits)
+    def as_it_was(self, where, data, limit):
+        upto = data.draw(st.integers(0, len(self.events)))
+        expected = [e for e in self._fitting(where) if e.seq <= upto]
+        self._agrees(Query(upto_seq=upto, where=where), expected, limit)
+
+    @rule(a=offsets, b=offsets)
+    def cut_columns(self, a, b):
+        low, high = sorted((T0 + a, T0 + b))
+        parts = self.loop.run(self.store.columns(low, high))
+        kept = [e.seq for e in self.events if low <= e.timestamp_us <= high]
+        assert [int(row) for part in parts for row in part.payload.rows()] == kept
+
+    @invariant()
+    def whole(self):
+        if hasattr(self, "store"):
+            self.store._check()
+            assert self.store.last_seq == len(self.events)
+
+    def _fitting(self, where):
+        found = sorted(self.events, key=lambda e: (e.timestamp_us, e.seq))
+        return [e for e in found if where is None or matches(where, e)]
+
+    def _agrees(self, query, expected, limit):
+        found, after = [], None
+        while True:
+            page = self.loop.run(self.store.page(query, after, limit))
+            found += page.events
+            if len(page.events) < limit:
+                break
+            after = page.position
+        assert found == expected
+        assert self.loop.run(self.store.count(query)) == len(expected)
+
+
+TestStoreIsASortedList = StoreIsASortedList.TestCase
+TestStoreIsASortedList.settings = settings(deadline=None, max_examples=60, stateful_step_count=25)
+
+
+class Crash(Exception):
+    """Raised in the middle of an append."""
+
+
+def crash_at(line, act):
+    """Run `act` and raise at its n-th line; whether it got that far."""
+    seen = 0
+
+    def trace(frame, kind, _):
+        nonlocal seen
+        if "crucible_telemetry" not in frame.f_code.co_filename:
+            return None
+        if kind == "line":
+            seen += 1
+            if seen == line:
+                raise Crash
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    except Crash:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def rows_of(store):
+    async def read():
+        page = await store.page(Query(), None, 10_000)
+        return [(event.timestamp_us, event.seq) for event in page.events]
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("batches_before", [0, 3, 9, 64, 65])
+def test_an_append_that_crashes_at_any_line_changes_nothing_and_can_be_repeated(batches_before):
+    segment_rows = 10 if batches_before < 64 else 1000
+    line = 0
+    crashed = True
+    while crashed:
+        line += 1
+        store = MemoryStore(PlainReader(), segment_rows)
+        for seq in range(1, batches_before + 1):
+            store.append(columns(1, seq, timestamp_us=T0 - seq))
+        before = rows_of(store)
+        batch = columns(2, batches_before + 1)
+        crashed = crash_at(line, lambda store=store, batch=batch: store.append(batch))
+        store._check()
+        if crashed:
+            assert store.last_seq in (batches_before, batches_before + 2)
+            if store.last_seq == batches_before:
+                assert rows_of(store) == before
+        store.append(batch)
+        store._check()
+        assert rows_of(store) == sorted(
+            before + [(T0 + s, s) for s in (batches_before + 1, batches_before + 2)]
+        )
+    assert line > 10
+
+
+def test_a_thread_that_reads_while_another_appends_sees_a_whole_store():
+    store = MemoryStore(PlainReader(), segment_rows=16)
+    torn = []
+
+    def read():
+        while store.last_seq < 2000:
+            seqs = sorted(seq for _, seq in rows_of(store))
+            if seqs != list(range(1, len(seqs) + 1)):
+                torn.append(seqs)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for seq in range(1, 2001, 2):
+        store.append(columns(2, seq, timestamp_us=[T0 - seq, T0 + seq]))
+    for reader in readers:
+        reader.join()
+    assert torn == []
+    assert len(rows_of(store)) == 2000
+
+
+def test_single_rows_never_leave_many_parts_to_join():
+    store = MemoryStore(PlainReader())
+    most = 0
+    for seq in range(1, 3001):
+        store.append(columns(1, seq))
+        most = max(most, len(store._state.parts))
+    assert most <= segments.MAX_PARTS
+    store._check()
+
+
+def test_a_segment_is_sealed_before_its_offsets_run_out_of_bits(monkeypatch):
+    monkeypatch.setattr(segments, "MAX_OPEN_BYTES", 20)
+    store = MemoryStore(PlainReader())
+    for seq in range(1, 100):
+        store.append(columns(1, seq))
+    assert max(len(part.columns.payload.blob) for part in store._state.sealed) <= 22
+    store._check()
+
+
+@pytest.mark.asyncio
+async def test_memory_still_answers_after_close_and_forgets_with_delete():
+    store = MemoryStore(PlainReader())
+    store.append(columns(3))
+    await store.close()
+    assert await store.count(Query()) == 3
+    await store.close(delete=True)
+    assert await store.count(Query()) == 0
+
+
+@pytest.mark.asyncio
+async def test_generic_rows_are_found_by_the_name_they_carry():
+    class Generic(PlainReader):
+        def row_name(self, columns, index):
+            if columns.shape[index] == GENERIC_SHAPE:
+                return f"own.{columns.payload[index].decode()}"
+            return super().row_name(columns, index)
+
+    store = MemoryStore(Generic(), segment_rows=4)
+    store.append(columns(10, shape=[0, 1] * 5))
+    page = await store.page(Query(where=Where(event=["own.3", "own.9", "event.*"])), None, 20)
+    assert [event.seq for event in page.events] == [2, 3, 4, 6, 8, 9, 10]
+
+
+@pytest.mark.asyncio
+async def test_a_name_is_looked_up_once_per_shape():
+    asked = []
+
+    class Counting(PlainReader):
+        def name(self, shape):
+            asked.append(shape)
+            return super().name(shape)
+
+    store = MemoryStore(Counting(), segment_rows=50)
+    store.append(columns(200, shape=np.arange(200) % 4 + 1))
+    assert await store.count(Query(where=Where(event="event.2"))) == 50
+    assert sorted(asked) == [1, 2, 3, 4]
+
+
+@pytest.mark.asyncio
+async def test_a_window_decodes_only_what_it_returns():
+    decoded = []
+
+    class Counting(PlainReader):
+        def events(self, columns, indices):
+            decoded.extend(indices)
+            return super().events(columns, indices)
+
+    store = MemoryStore(Counting(), segment_rows=100)
+    for first in range(1, 5001, 50):
+        store.append(columns(50, first))
+    for query in (Query(last_n=7), Query(until_us=T0 + 7), Query(after_seq=4993)):
+        decoded.clear()
+        page = await store.page(query, None, 1000)
+        assert len(page.events) == len(decoded) == 7
+
+
+def test_a_segment_needs_a_row():
+    with pytest.raises(QueryError, match="segment_rows"):
+        MemoryStore(PlainReader(), segment_rows=0)
