@@ -77,8 +77,8 @@ class Cost(Struct, frozen=True, kw_only=True):
     """Cost in USD over every end of an operation that wraps no counted one, whatever its outcome.
 
     `count`: operations with a known cost, zero included; `unpriced`: calls to a model that succeeded
-    or have tokens, and have no cost. `cost_per_success`: total over the successful operations among
-    these, None without any. `by_model` goes by model name; ``"(unknown)"`` has the rest.
+    or have tokens, and have no cost. `cost_per_success`: total over the successful operations of the
+    pool (`Reliability.successful`), None without any. `by_model` goes by model name; ``"(unknown)"`` has the rest.
     """
 
     count: int = 0

@@ -20,7 +20,7 @@ from crucible_telemetry.metrics.accumulators import Ints, reduced
 PER_OCTAVE: Final = 32
 GAMMA: Final = 2.0 ** (1 / PER_OCTAVE)
 """Upper over lower bound of a bucket."""
-QUANTILE_ERROR: Final = 0.01083
+QUANTILE_ERROR: Final = 0.010831
 """Relative error of a live quantile against the exact one: (γ − 1) / (γ + 1), rounded up."""
 
 MANTISSA_BITS: Final = 52

@@ -135,21 +135,20 @@ class Figures:
         billed = {key: cell for key, cell in ends.items() if not key.flags & WRAPS}
         return EventFigures(
             latency=latency(pooled),
-            cost=self.cost(billed),
+            cost=self.cost(billed, _succeeded(pooled)),
             reliability=self.reliability(pooled),
             tokens=self.tokens(billed),
             streaming=streaming(pooled),
             pool=LLM_POOL if llm_only else ALL_POOL,
         )
 
-    def cost(self, cells: Cells) -> Cost:
-        """Cost of these operations; integer pico-dollars until the last division."""
+    def cost(self, cells: Cells, succeeded: int) -> Cost:
+        """Cost of these operations, also per one that `succeeded`; integer pico-dollars until the last division."""
         tally = summed(cells.values(), "cost_pico")
         unpriced = sum(cell.unpriced for cell in cells.values())
         if tally is None:
             return Cost(unpriced=unpriced, by_model=self._cost_by_model(cells))
         moments = tally.moments
-        succeeded = sum(cell.events for key, cell in cells.items() if key.outcome == Outcome.OK)
         return Cost(
             count=moments.n,
             total=moments.total / PICO_PER_USD,
@@ -249,6 +248,10 @@ class Figures:
             for error, count in cell.errors.items():
                 types[self.reader.error(error)] += count
         return dict(sorted(types.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _succeeded(cells: Cells) -> int:
+    return sum(cell.events for key, cell in cells.items() if key.outcome == Outcome.OK)
 
 
 def latency(cells: Cells) -> Latency:
