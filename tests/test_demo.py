@@ -196,3 +196,59 @@ def test_the_difference_is_a_sentence_with_its_interval():
     sentence = screen.difference(result, 0.136)
     assert "treatment − control: +0.140 s, 95% interval +0.045 to +0.235 s" in sentence
     assert "published +0.136 s" in sentence
+
+
+def tiny(name, provider, *calls):
+    published = msgspec.structs.replace(traces.shipped()[0].published, concurrency=2)
+    return traces.Trace(
+        name=name, provider=provider, model=f"model-{name}", calls=calls, published=published
+    )
+
+
+async def demonstrated(out, *, console):
+    pair = (
+        tiny("control", "one", *[call()] * 3),
+        tiny("treatment", "other", *[call(ttft_s=0.9)] * 3, call(error_code=503, error_msg="busy")),
+    )
+    return await run.demo(pair, speed=4.0, out=out, seed=1, console=console)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.asyncio
+async def test_the_whole_demo_accounts_for_every_event_and_keeps_the_arms_apart(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    assert await demonstrated(tmp_path / "new" / "out", console=console)
+    written = {
+        path.stem: [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+        for path in (tmp_path / "new" / "out").iterdir()
+    }
+    providers = {
+        name: {event["provider"] for event in events if event["provider"]}
+        for name, events in written.items()
+    }
+    assert providers == {"control": {"one"}, "treatment": {"other"}}
+    text = console.file.getvalue()
+    for name, events in written.items():
+        assert f"{name}: {len(events)} emitted = {len(events)} stored" in text
+        assert str(tmp_path / "new" / "out" / f"{name}.jsonl") in text
+
+
+@pytest.mark.virtual_time
+@pytest.mark.asyncio
+async def test_a_call_that_failed_in_the_trace_is_a_failure_of_its_arm_alone(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    assert await demonstrated(tmp_path, console=console)
+    rates = [
+        line for line in console.file.getvalue().splitlines() if line.startswith("│ success rate")
+    ]
+    assert "100.0%" in rates[0]
+    assert "75.0%" in rates[1]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.asyncio
+async def test_a_terminal_gets_one_table_that_changes(tmp_path):
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    assert await demonstrated(tmp_path, console=console)
+    assert "live at 4×" in console.file.getvalue()
+    assert "4 of 4" in console.file.getvalue()

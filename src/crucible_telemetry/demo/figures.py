@@ -52,11 +52,12 @@ def moments(summary: Summary, speed: float) -> Moments:
 
 
 class Reproduced(Struct, frozen=True):
-    """A replayed figure beside the published one."""
+    """A replayed figure beside the published one, both in `unit`: ``"s"``, ``"tokens"`` or ``"rate"``."""
 
     name: str
     replayed: float | None
     published: float
+    unit: str = "s"
 
     @property
     def error(self) -> float | None:
@@ -65,14 +66,17 @@ class Reproduced(Struct, frozen=True):
 
 
 def reproduced(shown: Figures, trace: Trace) -> list[Reproduced]:
-    """The figures the publishers give too; seconds."""
+    """The figures that the publishers give too."""
     published = trace.published
+    tokens = round(published.output_tokens_mean * len(trace.calls))
     return [
         Reproduced("mean latency", shown.mean_s, published.mean_s),
         Reproduced("p50 latency", shown.p50_s, published.p50_s),
         Reproduced("p99 latency", shown.p99_s, published.p99_s),
         Reproduced("mean time to first token", shown.ttft_mean_s, published.ttft_mean_s),
         Reproduced("p50 time to first token", shown.ttft_p50_s, published.ttft_p50_s),
+        Reproduced("output tokens", shown.output_tokens, tokens, "tokens"),
+        Reproduced("success rate", shown.success_rate, 1 - published.error_rate, "rate"),
     ]
 
 

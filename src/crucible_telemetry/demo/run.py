@@ -59,7 +59,7 @@ class Watch:
     def __init__(self, arms: list[Arm], speed: float, console: Console) -> None:
         self.arms, self.speed, self.console = arms, speed, console
         self.total = max(len(arm.trace.calls) for arm in arms)
-        self.title = f"live, replayed at {speed:g}×, times in the trace's seconds"
+        self.title = f"live at {speed:g}×, times as in the trace"
 
     async def run(self) -> None:
         """Read `exp.live()` of each experiment again and again; it costs the replay next to nothing."""
@@ -84,7 +84,8 @@ class Watch:
         self.console.print(self.title)
         while True:
             await anyio.sleep(LINE_S)
-            self.console.print(screen.live_line(_now(self.arms, self.speed), self.total))
+            line = screen.live_line(_now(self.arms, self.speed), self.total)
+            self.console.print(line, soft_wrap=True, highlight=False)
 
 
 async def replay_all(arms: list[Arm], speed: float, seed: int | None, watch: Watch) -> None:
@@ -121,7 +122,7 @@ def show_difference(
             "no interval without SciPy: pip install 'crucible-telemetry[stats]'", markup=False
         )
         return
-    console.print(screen.difference(result, published[1] - published[0]))
+    console.print(screen.difference(result, published[1] - published[0]), highlight=False)
 
 
 async def take_away(arm: Arm, out: Path, console: Console) -> None:
@@ -135,8 +136,23 @@ def accounted(arms: list[Arm], console: Console) -> bool:
     """Print where each arm's events went; False when one is missing from the sum."""
     laws = [law(arm.exp.counts) for arm in arms]
     for arm, (_, sentence) in zip(arms, laws, strict=True):
-        console.print(f"{arm.trace.name}: {sentence}")
+        console.print(f"{arm.trace.name}: {sentence}", highlight=False)
     return all(holds for holds, _ in laws)
+
+
+def introduce(arms: list[Arm], speed: float, console: Console) -> None:
+    """Say what is about to happen and how long it takes."""
+    calls = " and ".join(f"{len(arm.trace.calls)} calls of {arm.trace.name}" for arm in arms)
+    longest = max(
+        sum(call.end_to_end_latency_s for call in arm.trace.calls) / arm.trace.published.concurrency
+        for arm in arms
+    )
+    console.print(
+        f"Published traces (LLMPerf leaderboard): {calls}, replayed at the same time in this process "
+        f"as two experiments, {arms[0].trace.published.concurrency} calls at a time each; "
+        f"about {longest / speed:.0f} s.",
+        highlight=False,
+    )
 
 
 async def demo(
@@ -152,6 +168,7 @@ async def demo(
             await start(lab, trace, condition)
             for trace, condition in zip(traces, ("control", "treatment"), strict=True)
         ]
+        introduce(arms, speed, console)
         await replay_all(arms, speed, seed, Watch(arms, speed, console))
         for arm in arms:
             await arm.exp.stop()

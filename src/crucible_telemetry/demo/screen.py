@@ -11,26 +11,26 @@ from crucible_telemetry.demo.figures import Figures, Reproduced
 _NONE = "–"
 
 
-def seconds(value: float | None) -> str:
-    """Seconds to the millisecond; a dash where there is no value."""
-    return _NONE if value is None or math.isnan(value) else f"{value:.3f} s"
+_FORMS = {"s": ".3f", "ms": ".1f", "tokens": ",.0f", "rate": ".1%"}
 
 
-def _percent(value: float | None, form: str = ".1%") -> str:
-    return _NONE if value is None else format(value, form)
+def figure(value: float | None, unit: str) -> str:
+    """A value with its unit (``"s"``, ``"ms"``, ``"tokens"``, ``"rate"``); a dash where there is none."""
+    if value is None or math.isnan(value):
+        return _NONE
+    return format(value, _FORMS[unit]) + (f" {unit}" if unit in ("s", "ms") else "")
 
 
 def _cells(shown: Figures, total: int) -> dict[str, str]:
-    itl = _NONE if shown.itl_p50_ms is None else f"{shown.itl_p50_ms:.1f} ms"
     return {
         "events": str(shown.events),
         "calls done": f"{shown.calls} of {total}",
-        "latency p50": seconds(shown.p50_s),
-        "latency p99": seconds(shown.p99_s),
-        "first token p50": seconds(shown.ttft_p50_s),
-        "between tokens p50": itl,
-        "output tokens": _NONE if shown.output_tokens is None else f"{shown.output_tokens:,}",
-        "success rate": _percent(shown.success_rate),
+        "latency p50": figure(shown.p50_s, "s"),
+        "latency p99": figure(shown.p99_s, "s"),
+        "first token p50": figure(shown.ttft_p50_s, "s"),
+        "between tokens p50": figure(shown.itl_p50_ms, "ms"),
+        "output tokens": figure(shown.output_tokens, "tokens"),
+        "success rate": figure(shown.success_rate, "rate"),
     }
 
 
@@ -49,7 +49,7 @@ def live_table(arms: Mapping[str, Figures], total: int, title: str) -> Table:
 def live_line(arms: Mapping[str, Figures], total: int) -> str:
     """The same in one line, for where there is no terminal."""
     return " | ".join(
-        f"{name}: {shown.calls}/{total} calls, p50 {seconds(shown.p50_s)}, p99 {seconds(shown.p99_s)}"
+        f"{name}: {shown.calls}/{total} calls, p50 {figure(shown.p50_s, 's')}, p99 {figure(shown.p99_s, 's')}"
         for name, shown in arms.items()
     )
 
@@ -61,9 +61,9 @@ def reproduced_table(rows: Sequence[Reproduced], title: str) -> Table:
     for column in ("replayed", "published", "off by"):
         table.add_column(column, justify="right")
     for row in rows:
-        table.add_row(
-            row.name, seconds(row.replayed), seconds(row.published), _percent(row.error, "+.2%")
-        )
+        off = _NONE if row.error is None else f"{row.error:+.2%}"
+        replayed, published = (figure(value, row.unit) for value in (row.replayed, row.published))
+        table.add_row(row.name, replayed, published, off)
     return table
 
 
