@@ -170,6 +170,18 @@ def test_names_beyond_the_limit_are_counted_together(monkeypatch):
     assert sum(cell.tallies["latency_ns"].moments.n for cell in board.cells.values()) == 200
 
 
+def test_f09_generic_names_beyond_the_limit_join_the_others_whenever_they_are_counted(monkeypatch):
+    monkeypatch.setattr(board_module, "MOST_NAMES", 10)
+    parts = [columns(100, first, shape=0, latency_ns=3) for first in (1, 101, 201)]
+    at_once, in_turn = Board.empty(), Board.empty()
+    for part in parts:
+        at_once = at_once.plus(part, GenericReader())
+        in_turn = in_turn.plus(part, GenericReader())
+        assert sum(cell.events for cell in in_turn.cells.values()) == part.last_seq
+    assert at_once == in_turn
+    assert {key.name for key in in_turn.cells} == {OTHER} | {f"generic.{i}" for i in range(1, 11)}
+
+
 @pytest.mark.parametrize("column", ["shape", "model"])
 def test_f09_a_flood_of_names_or_models_leaves_a_bounded_number_of_cells(monkeypatch, column):
     monkeypatch.setattr(board_module, "MOST_NAMES", 64)

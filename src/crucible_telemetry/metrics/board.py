@@ -87,7 +87,8 @@ class Board:
         cells, waiting, _ = self._state
         for rows, reader in _joined(waiting):
             for part in rows.split():
-                cells = merged_cells(cells, counted(part, reader, self._spread))
+                settled = _settled(part, cells)
+                cells = merged_cells(cells, counted(settled, reader, self._spread))
         self._state = (cells, (), 0)
 
     def _with(self, state: _State, upto_seq: int, since_seq: int) -> "Board":
@@ -113,6 +114,14 @@ def _joined(waiting: _Waiting) -> list[tuple[Rows, Reader]]:
     for rows, reader in waiting:
         blocks.setdefault(id(reader), ([], reader))[0].append(rows)
     return [(Rows.joined(parts), reader) for parts, reader in blocks.values()]
+
+
+def _settled(rows: Rows, cells: Cells) -> Rows:
+    """Rows whose names will find no room go to the others before counting: a flood makes few cells."""
+    if not rows.generic or len(cells) < MOST_NAMES:
+        return rows
+    names = {key.name for key in cells}
+    return rows.renamed(names, OTHER) if len(names) >= MOST_NAMES else rows
 
 
 def merged_cells(cells: Cells, more: Cells) -> Cells:

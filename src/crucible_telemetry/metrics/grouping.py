@@ -69,6 +69,11 @@ class Rows(Struct, frozen=True, gc=False):
         names = {name: None for part in parts for name in part.arrays}
         return cls(at, {name: _stacked(parts, name) for name in names}, generic)
 
+    def renamed(self, known: set[str], other: str) -> "Rows":
+        """With generic rows whose name is not among the known ones under one other name."""
+        names = {i: name if name in known else other for i, name in self.generic.items()}
+        return Rows(self.n, self.arrays, names)
+
     def split(self) -> "list[Rows]":
         """Pieces small enough for exact sums in int64."""
         if self.n <= MOST_ROWS:
