@@ -1,1 +1,11 @@
-"""The ground: actors and supervisors with the meaning of OTP; knows nothing of telemetry."""
+"""The ground: actors and supervisors on asyncio or trio; knows nothing of telemetry.
+
+::
+
+    supervisor   starts, watches, stops        children   what it is told and tells, as data
+      restart    who restarts, how often (PURE)
+    actor        mailbox, ref, the loop that empties a mailbox
+      loops      the only place that knows the back-ends
+
+A tree is started with ``spawn_root(supervisor.run, name)``.
+"""

@@ -1,0 +1,60 @@
+"""Virtual time on both back-ends, for tests of either plugin; options and profiles.
+
+Tests marked ``anyio`` run on asyncio and trio with a clock that jumps. Tests marked ``asyncio`` have a
+real clock, or a jumping one when marked ``virtual_time`` too (on the test, the class or the module).
+Neither jumping clock knows of worker threads or sockets: a timer may fire before a thread returns.
+"""
+
+import asyncio
+import selectors
+
+import hypothesis
+import pytest
+import trio.testing
+
+hypothesis.settings.register_profile("crucible", deadline=None)
+hypothesis.settings.load_profile("crucible")
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """Jumps to the next timer whenever nothing is ready to run; begins at 0 s."""
+
+    def __init__(self):
+        selector = selectors.DefaultSelector()
+        super().__init__(selector)
+        self._now_s = 0.0
+        self._poll = selector.select
+        selector.select = self._jump_or_poll
+
+    def time(self):
+        return self._now_s
+
+    def _jump_or_poll(self, timeout=None):
+        ready = self._poll(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:  # no timer is set: only a thread or a socket can wake us
+            return self._poll(None)
+        self._now_s += timeout
+        return []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--deep", type=int, default=0, help="size of the longer runs of properties")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "virtual_time: an asyncio test whose clock jumps")
+
+
+def pytest_asyncio_loop_factories(config, item):
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": VirtualTimeLoop}
+    return {"real": asyncio.new_event_loop}
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    if request.param == "trio":
+        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
