@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.event import Event
+from crucible_telemetry.events.event import GENERIC_SHAPE as GENERIC_SHAPE, Event
 
 Ints = NDArray[np.int64]
 
@@ -27,9 +27,6 @@ WRAPS: Final = 4
 """Flag: the operation contains others that are counted, so its cost and tokens are not."""
 MARKED: Final = 8
 """Flag: something in the row was replaced (unencodable, too long, an enricher that failed)."""
-
-GENERIC_SHAPE: Final = 0
-"""Shape id of rows that carry their own name and keys (the table of shapes was full)."""
 
 NANO: Final = ("latency_ns", "cost_pico", "ttft_ns", "itl_ns")
 TOKENS: Final = ("prompt", "completion", "total", "cached", "reasoning")
@@ -144,15 +141,20 @@ class Columns:
         for name, fill in FILL.items():
             columns = [getattr(part, name) for part in parts]
             if any(column is not None for column in columns):
-                arrays[name] = np.concatenate([
-                    np.full(len(part), fill, DTYPES[name]) if column is None else column
-                    for part, column in zip(parts, columns, strict=True)
-                ])
+                arrays[name] = np.concatenate(
+                    [
+                        np.full(len(part), fill, DTYPES[name]) if column is None else column
+                        for part, column in zip(parts, columns, strict=True)
+                    ]
+                )
         sizes = [int(part.payload.offsets[-1]) for part in parts]
         starts = np.cumsum([0, *sizes[:-1]])
         offsets = np.concatenate(
             [np.zeros(1, np.uint32)]
-            + [part.payload.offsets[1:] + np.uint32(at) for part, at in zip(parts, starts, strict=True)]
+            + [
+                part.payload.offsets[1:] + np.uint32(at)
+                for part, at in zip(parts, starts, strict=True)
+            ]
         )
         payload = Payload(b"".join(part.payload.blob for part in parts), offsets)
         return cls(parts[0].first_seq, payload, arrays)

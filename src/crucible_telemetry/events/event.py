@@ -5,9 +5,12 @@ made only when somebody asks for one.
 """
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
+
+GENERIC_SHAPE: Final = 0
+"""Shape id of rows that carry their own name and keys (the table of shapes was full)."""
 
 
 class Outcome(IntEnum):

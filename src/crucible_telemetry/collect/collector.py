@@ -1,0 +1,340 @@
+"""The actor that empties one experiment's mailbox: batch → wanted? → private → enriched → store and board.
+
+Whoever holds the lock drains: the actor on the lab's loop, or an emitter that finds the mailbox full.
+A batch is prepared (users' code; no effect), given to the store (idempotent by seq) and then becomes the
+new `Progress` in one assignment. It leaves the mailbox only after that, so that a crash at any line loses
+nothing and counts nothing twice.
+"""
+
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
+
+from crucible_telemetry.clock import monotonic_ns
+from crucible_telemetry.collect.prepare import Prepared, Preparer
+from crucible_telemetry.collect.progress import Progress, Quarantined, merged
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.events.bus import log
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.mailbox import Attendant, Gate, Mailbox
+from crucible_telemetry.events.scope import current_scope
+from crucible_telemetry.events.shape import decode_rows, dictionaries
+from crucible_telemetry.metrics.board import Board
+from crucible_telemetry.runtime.loops import LoopHandle, Signal
+from crucible_telemetry.stores.base import Store
+
+MAX_BATCH: Final = 4096
+"""Rows of one drain: bounds the pause of an emitter that drains (about 5 ms)."""
+LINGER_S: Final = 0.02
+KEPT_QUARANTINED: Final = 100
+
+_BLAMELESS: Final = (RecursionError, MemoryError)
+_here = threading.local()
+"""`depth`: whether this thread is inside a drain, of whatever experiment."""
+
+
+class Collector(Attendant):
+    """Owns one experiment's mailbox, store and board; `run` is supervised, the rest outlives its crashes."""
+
+    def __init__(
+        self, reader: ExperimentReader, preparer: Preparer, store: Store, mailbox_size: int = 8192
+    ) -> None:
+        self.reader, self.preparer, self.store = reader, preparer, store
+        self.box = Mailbox(self, capacity=mailbox_size, wants=self._wants())
+        self.box.dropping = reader.spec.overflow == "drop_newest"
+        self.progress = Progress(board=Board.empty())
+        self.since = self.progress.board  # the board that reset_live empties
+        self.owner: Any = None  # the Experiment, for ct.current_experiment()
+        self.loop = LoopHandle.current()
+        self.batches = self.drained_by_emitters = self.runs = 0
+        self.drain_ns_last = self.drain_ns_max = 0
+        self.woken_ns = self.lag_ns = 0
+        self.after_commit: tuple[Callable[[Columns], None], ...] = ()
+        self._waiting: deque[Signal] = deque()
+        self._awake = Signal()
+        self._hurry = Signal()
+        self._lock = threading.RLock()
+        self._busy = False
+        self._prepared: Prepared | None = None
+        self._told = 0
+        self._guest = False
+        self._careful_until = 0
+        self._suspect = -1
+
+    def _wants(self) -> Callable[[str], bool] | None:
+        return None if self.reader.spec.events is None else self.reader.spec.hears
+
+    # -- the actor ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Wait, linger, drain; for ever. A crash is the supervisor's to answer."""
+        self.runs += 1
+        self._recover()
+        box = self.box
+        while True:
+            if box.sleep():
+                await self._awake.wait()
+            self._awake.clear()
+            if len(box) < box.batch_rows:
+                with anyio.move_on_after(LINGER_S):
+                    await self._hurry.wait()
+            self._hurry.clear()
+            while len(box):
+                self._drain_as_actor()
+                await checkpoint()
+
+    def _drain_as_actor(self) -> None:
+        with self._lock:
+            if not self._busy:
+                self._drain(MAX_BATCH)
+
+    def _recover(self) -> None:
+        """After a crash: what must hold does hold, or is made to."""
+        with self._lock:
+            self._busy = False
+            self.box.remove(self.progress.consumed)
+            ahead = self.store.last_seq - self.progress.stored
+            prepared = self._prepared
+            expected = 0 if prepared is None or prepared.columns is None else len(prepared.columns)
+            if ahead not in (0, expected):
+                raise AssertionError(f"store is {ahead} events ahead of the collector, not {expected}")
+
+    # -- what the mailbox asks ------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Rows have come."""
+        if not self.woken_ns:
+            self.woken_ns = monotonic_ns()
+        self._awake.set()
+
+    def hurry(self) -> None:
+        """A batch is there: linger no longer."""
+        self._hurry.set()
+
+    def drain_here(self) -> None:
+        """Empty a full mailbox in the emitter's thread, or let who is at it finish.
+
+        Inside any drain an emit only appends: two drains that wait for each other would wait for ever.
+        """
+        while self.box.full and not self.box.closed:
+            inside = getattr(_here, "depth", 0) > 0
+            if not self._lock.acquire(blocking=not inside):
+                return
+            try:
+                if self._busy or not self._drain_as_guest():
+                    return
+            finally:
+                self._lock.release()
+
+    def _drain_as_guest(self) -> bool:
+        """One batch in an emitter's thread; False when it is left to the actor."""
+        self._guest = True
+        try:
+            drained = self._drain(MAX_BATCH)
+        except Exception as error:  # noqa: BLE001 - the emitter's program is not ours to break
+            # Also RecursionError and MemoryError of a deep or starved caller: no event is to blame.
+            log.debug("a drain in an emitter's thread failed and is left to the collector: %r", error)
+            self.wake()
+            return False
+        finally:
+            self._guest = False
+        self.drained_by_emitters += drained
+        return drained
+
+    async def wait_for_room(self) -> None:
+        """Wait until the mailbox is no longer full, on whatever loop the caller runs."""
+        while self.box.full and self.box.gate is None:
+            if self.loop.closed:
+                self.drain_here()
+                return
+            # One signal each, queued before the second look: a flag that waiters share and lower
+            # would let one waiter take another's wake-up.
+            room = Signal()
+            self._waiting.append(room)
+            if self.box.full and self.box.gate is None:
+                self.wake()
+                self.hurry()
+                await room.wait()
+
+    def release(self) -> None:
+        """Let everybody look again who waits for room."""
+        waiting = self._waiting
+        while waiting:
+            try:
+                waiting.popleft().set()
+            except IndexError:
+                return  # another thread released the last one
+
+    def sweep(self) -> None:
+        """Rows that came after the end are counted as what they are."""
+        with self._lock:
+            if self._busy or not self.box.closed:
+                return
+            gate = self.box.gate or Gate.LATE
+            upto = self.box.accepted
+            count = upto - self.progress.consumed
+            for _ in range(count):
+                self.box.refusals[gate].add()
+            self.progress = replace(self.progress, consumed=upto)
+            self.box.remove(upto)
+
+    def close(self, gate: Gate) -> None:
+        """Take nothing any more: rows that are still there, or come later, count as `gate`."""
+        box = self.box
+        with self._lock:
+            box.gate = gate
+            box.closed = True
+            box.mark = 0
+            self.sweep()
+        self.release()
+
+    # -- draining -------------------------------------------------------------------------------
+
+    def drain_now(self) -> None:
+        """Take what is there, on the calling thread, if nobody else is at it."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            while not self._busy and self._drain(MAX_BATCH):
+                pass
+        finally:
+            self._lock.release()
+
+    def _drain(self, limit: int) -> bool:
+        """One batch, under the lock; False when there was none. Outside any scope."""
+        _here.depth = getattr(_here, "depth", 0) + 1
+        self._busy = True
+        scope = current_scope.set(None)
+        began_ns = monotonic_ns()
+        try:
+            taken = self._batch(limit)
+        finally:
+            current_scope.reset(scope)
+            self._busy = False
+            _here.depth -= 1
+        if taken:
+            self._measure(began_ns)
+            self.release()
+        return taken
+
+    def _measure(self, began_ns: int) -> None:
+        ended_ns = monotonic_ns()
+        self.batches += 1
+        self.drain_ns_last = ended_ns - began_ns
+        self.drain_ns_max = max(self.drain_ns_max, self.drain_ns_last)
+        if self.woken_ns:
+            self.lag_ns, self.woken_ns = ended_ns - self.woken_ns, 0
+
+    def _batch(self, limit: int) -> bool:
+        box, progress = self.box, self.progress
+        consumed = progress.consumed
+        self._tell()
+        box.remove(consumed)
+        careful = consumed < self._careful_until
+        rows = box.rows[1 : 2 if careful else limit + 1]
+        if not rows:
+            return False
+        try:
+            prepared = self._prepared
+            if prepared is None or prepared.consumed != consumed:
+                prepared = self._prepared = self._prepare(rows, progress)
+            self._commit(prepared, progress)
+        except Exception as error:
+            if not (self._guest and isinstance(error, _BLAMELESS)):
+                self._blame(consumed, len(rows))
+            raise
+        box.remove(self.progress.consumed)
+        self._tell()
+        return True
+
+    def _commit(self, prepared: Prepared, progress: Progress) -> None:
+        after = self._after(prepared, progress)
+        # What can fail has been done: the store takes the batch or not, then one assignment.
+        if prepared.columns is not None:
+            self.store.append(prepared.columns)
+        self.progress = after
+
+    def _after(self, prepared: Prepared, progress: Progress) -> Progress:
+        board, stored = progress.board, progress.stored
+        if prepared.columns is not None:
+            board = board.plus(prepared.columns, self.reader)
+            stored += len(prepared.columns)
+        return replace(
+            progress,
+            board=board,
+            consumed=progress.consumed + prepared.taken,
+            stored=stored,
+            filtered=progress.filtered + prepared.filtered,
+            sampled_out=progress.sampled_out + prepared.sampled_out,
+            quarantined=progress.quarantined + prepared.quarantined,
+            marks=merged(progress.marks, prepared.marks),
+            quarantine=(progress.quarantine + prepared.casualties)[:KEPT_QUARANTINED],
+        )
+
+    def _tell(self) -> None:
+        """Show the last committed batch to those who follow, once, even when a crash came between."""
+        prepared = self._prepared
+        columns = None if prepared is None else prepared.columns
+        if columns is None or not self._told < columns.last_seq <= self.progress.stored:
+            return
+        self._told = columns.last_seq
+        for tell in self.after_commit:
+            tell(columns)
+
+    def _prepare(self, rows: list[bytes], progress: Progress) -> Prepared:
+        """Prepare a batch; one that fails is halved down to its event, tried once more, quarantined."""
+        consumed, seq = progress.consumed, progress.stored + 1
+        if len(rows) == 1 and consumed == self._suspect:
+            return _casualty(rows[0], consumed, RuntimeError("it crashed the collector twice"))
+        try:
+            return self.preparer.prepare(rows, seq, consumed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, one event is the reason
+            self._pass_on(error)
+            return self._halved(rows, seq, consumed)
+
+    def _pass_on(self, error: Exception) -> None:
+        """In a guest's thread a RecursionError or MemoryError is the guest's, not an event's."""
+        if self._guest and isinstance(error, _BLAMELESS):
+            raise error
+
+    def _halved(self, rows: list[bytes], seq: int, consumed: int) -> Prepared:
+        """The good part of a batch, up to its first bad event, or that event in quarantine."""
+        good = len(rows) // 2
+        while good:
+            try:
+                return self.preparer.prepare(rows[:good], seq, consumed)
+            except Exception as error:  # noqa: BLE001 - smaller still
+                self._pass_on(error)
+                good //= 2
+        try:
+            return self.preparer.prepare(rows[:1], seq, consumed)
+        except Exception as error:  # noqa: BLE001 - twice: this event cannot be collected
+            self._pass_on(error)
+            return _casualty(rows[0], consumed, error)
+
+    def _blame(self, consumed: int, count: int) -> None:
+        """Remember what a crash was about: next time one by one, and who crashes alone is a suspect."""
+        if self.store.last_seq == self.progress.stored:
+            self._prepared = None
+        if count == 1:
+            self._suspect = consumed
+        self._careful_until = max(self._careful_until, consumed + count)
+
+
+def _casualty(row: bytes, consumed: int, error: BaseException) -> Prepared:
+    try:
+        name = dictionaries(decode_rows([row])[0])[0]
+    except Exception:  # noqa: BLE001 - a row that cannot be decoded has no name
+        name = "(unreadable)"
+    frames = tuple(f"{f.name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-8:])
+    entry = Quarantined(
+        position=consumed, event_name=name, error=f"{type(error).__name__}: {error}"[:300], frames=frames
+    )
+    log.warning("event %r is quarantined: %s", name, entry.error)
+    return Prepared(consumed, 1, None, 0, 0, 1, Counter(), (entry,))

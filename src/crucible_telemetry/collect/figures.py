@@ -1,0 +1,117 @@
+"""One shape's rows → the figures of each: the columns a `Columns` is made of. PURE."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.events import enrich
+from crucible_telemetry.events.columns import ENDS, LLM, NO_TOKENS, WRAPS
+from crucible_telemetry.events.enrich import Column, Plan
+from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.outcome import ERROR_KEYS, JUDGES, error_type
+
+_FAILING: Final = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.CANCELLED})
+
+
+def base_flags(plan: Plan) -> int:
+    """The flags a shape has by its name."""
+    row = plan.known
+    return (
+        (ENDS if row.ends else 0)
+        | (LLM if row.category == "llm" else 0)
+        | (WRAPS if row.wraps else 0)
+    )
+
+
+def figures(
+    plan: Plan, values: Sequence[Column], count: int, reader: ExperimentReader, odd: "Counter[str]"
+) -> dict[str, Any]:
+    """Columns by name: a sequence of `count` values, or one value that all rows share.
+
+    `values` are the columns of measurements and metadata, in the order of the plan's keys.
+    """
+    found: dict[str, Any] = {"flags": base_flags(plan)}
+    if not count:
+        return found
+    found["outcome"], found["error"] = _outcomes(plan, values, reader)
+    named = enrich.models(values, plan) if values else None
+    if named is not None:
+        found["model"] = _numbers(named, reader.models.number)
+    found["latency_ns"] = enrich.latency(values, plan, odd)
+    found["cost_pico"] = enrich.cost(values, plan, odd)
+    found["ttft_ns"] = enrich.durations(values, plan.streaming, odd)
+    found["itl_ns"] = enrich.durations(values, plan.itl, odd)
+    for field, places in plan.tokens.items():
+        found[field] = enrich.tokens(values, places, odd)
+    found["total"] = _totals(found, count)
+    return {name: column for name, column in found.items() if column is not None}
+
+
+def _totals(found: dict[str, Any], count: int) -> Column | None:
+    """Total tokens: as reported, else prompt + completion."""
+    prompt, completion, total = (found.get(name) for name in ("prompt", "completion", "total"))
+    if prompt is None and completion is None:
+        return total  # type: ignore[no-any-return]
+    none = [NO_TOKENS] * count
+    if total is None and prompt is not None and completion is not None:
+        if min(prompt) >= 0 and min(completion) >= 0:
+            return [a + b for a, b in zip(prompt, completion, strict=True)]
+    parts = zip(total or none, prompt or none, completion or none, strict=True)
+    return [
+        t if t >= 0 else NO_TOKENS if p < 0 and c < 0 else max(p, 0) + max(c, 0)
+        for t, p, c in parts
+    ]
+
+
+def _numbers(words: list[Any], number: Any) -> Any:
+    distinct = set(words)
+    if len(distinct) == 1:
+        return number(words[0])
+    known = {word: number(word) for word in distinct}
+    return [known[word] for word in words]
+
+
+def _outcomes(plan: Plan, values: Sequence[Column], reader: ExperimentReader) -> tuple[Any, Any]:
+    """(outcome, error number): one for all rows where the name or one shared value decides."""
+    default = enrich.default_outcome(plan)
+    verdicts: list[list[Outcome | None]] = []
+    for key, position in plan.outcome:
+        found = enrich.mapped(values[position], JUDGES[key])
+        if any(verdict is not None for verdict in found):
+            verdicts.append(found)
+    if not verdicts:
+        error = _errors(plan, values, [default] * len(values[0]), reader) if values else 0
+        return int(default), error if default in _FAILING else 0
+    decided = [_decide(row, default) for row in zip(*verdicts, strict=True)]
+    if _FAILING.isdisjoint(decided):
+        return [int(outcome) for outcome in decided], 0
+    return [int(outcome) for outcome in decided], _errors(plan, values, decided, reader)
+
+
+def _decide(row: tuple[Outcome | None, ...], default: Outcome) -> Outcome:
+    """A failure that anything names outweighs a success that something else claims."""
+    said = [verdict for verdict in row if verdict is not None]
+    if not said:
+        return default
+    failures = [verdict for verdict in said if verdict in _FAILING]
+    if failures:
+        return next((v for v in failures if v is not Outcome.ERROR), failures[0])
+    # An exception event whose producer also says "ok" is still an exception.
+    return default if default in _FAILING else said[0]
+
+
+def _errors(
+    plan: Plan, values: Sequence[Column], outcomes: list[Outcome], reader: ExperimentReader
+) -> Any:
+    """The number of each failing row's error type."""
+    places = {key: position for key, position in plan.outcome if key in ERROR_KEYS}
+    columns = [(key, values[places[key]]) for key in ERROR_KEYS if key in places]
+    result = []
+    for at, outcome in enumerate(outcomes):
+        if outcome not in _FAILING:
+            result.append(0)
+            continue
+        named = (error_type(key, column[at]) for key, column in columns)
+        result.append(reader.errors.number(next((n for n in named if n), outcome.label or "")))
+    return result

@@ -1,0 +1,252 @@
+"""A batch of rows as they were emitted → what is kept of it: wanted? → private → enriched → columns.
+
+Everything here is decided before anything is stored, and nothing here has an effect outside the drain,
+so a batch may be prepared again after a crash.
+"""
+
+import gc
+from collections import Counter
+from collections.abc import Sequence
+from math import inf, isfinite
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+
+from crucible_telemetry.collect.figures import figures
+from crucible_telemetry.collect.progress import Quarantined
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.wanted import Guard
+from crucible_telemetry.events.columns import DTYPES, FILL, FIXED, MARKED, WRAPS, Columns, Payload
+from crucible_telemetry.events.enrich import Plan
+from crucible_telemetry.events.event import GENERIC_SHAPE
+from crucible_telemetry.events.odd import MARKS
+from crucible_telemetry.events.privacy import sensitive
+from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries
+
+_PLAIN: Final = frozenset({int, str, bool, float, type(None), bytes})
+_MAX_PLANS: Final = 8192
+
+
+class Prepared(Struct, frozen=True, gc=False):
+    """What became of `taken` rows: columns to keep (None when none is), and counts of the others."""
+
+    consumed: int
+    taken: int
+    columns: Columns | None
+    filtered: int
+    sampled_out: int
+    quarantined: int
+    marks: "Counter[str]"
+    casualties: tuple[Quarantined, ...] = ()
+
+
+class Layout(Struct, frozen=True):
+    """What the drain knows of a shape: where figures are read, and which values need a look."""
+
+    plan: Plan
+    sensitive: tuple[int, ...]
+    name: str
+
+
+class Preparer:
+    """Prepares the batches of one experiment. Used under the drain's lock only."""
+
+    def __init__(self, reader: ExperimentReader, guard: Guard) -> None:
+        self.reader, self.guard = reader, guard
+        self._layouts: dict[Any, Layout] = {}
+
+    def prepare(self, rows: Sequence[bytes], first_seq: int, consumed: int) -> Prepared:
+        """Decode, choose, protect and enrich; `consumed` is carried through.
+
+        Raises what decoding or our own code raises; users' callables are guarded one by one.
+        """
+        collecting = gc.isenabled()
+        if collecting:
+            gc.disable()  # the decoded lists are garbage in a moment: 0.2 µs an event less
+        try:
+            return self._prepare(list(rows), first_seq, consumed)
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _prepare(self, rows: list[bytes], first_seq: int, consumed: int) -> Prepared:
+        marks: Counter[str] = Counter()
+        taken = len(rows)
+        decoded = decode_rows(rows)
+        filtered = sampled_out = 0
+        if self.guard.chooses:
+            keep, filtered, sampled_out = self.guard.choose(decoded, consumed, marks)
+            rows = [rows[i] for i in keep]
+            decoded = [decoded[i] for i in keep]
+        columns = self._columns(rows, decoded, first_seq, marks) if rows else None
+        return Prepared(consumed, taken, columns, filtered, sampled_out, 0, marks)
+
+    def _columns(
+        self, rows: list[bytes], decoded: list[list[Any]], first_seq: int, marks: "Counter[str]"
+    ) -> Columns:
+        shapes = [row[1] for row in decoded]
+        groups: list[tuple[int, list[int] | None]]
+        if shapes.count(shapes[0]) == len(shapes) and shapes[0] != GENERIC_SHAPE:
+            groups = [(shapes[0], None)]
+        else:
+            places: dict[int, list[int]] = {}
+            for at, shape in enumerate(shapes):
+                places.setdefault(shape, []).append(at)
+            groups = list(places.items())
+        out = _Out(len(rows))
+        for shape, at in groups:
+            if shape == GENERIC_SHAPE:
+                for i in at or ():
+                    self._generic(rows, decoded[i], i, out, marks)
+                continue
+            chosen = decoded if at is None else [decoded[i] for i in at]
+            self._group(rows, self._layout(shape), chosen, at, out, marks)
+        return out.columns(first_seq, rows, shapes)
+
+    def _group(
+        self,
+        rows: list[bytes],
+        layout: Layout,
+        decoded: list[list[Any]],
+        at: list[int] | None,
+        out: "_Out",
+        marks: "Counter[str]",
+    ) -> None:
+        header, values = _transposed(decoded)
+        found = figures(layout.plan, values, len(decoded), self.reader, marks)
+        out.put(at, header, found)
+        for i in self._delicate(layout, values, marks):
+            self._protect(rows, decoded[i], i if at is None else at[i], out, marks)
+
+    def _delicate(
+        self, layout: Layout, values: Sequence[Sequence[Any]], marks: "Counter[str]"
+    ) -> Sequence[int]:
+        """Rows of a group that need a closer look: sensitive keys, containers, odd types."""
+        if self.guard.looks_at_all:
+            return range(len(values[0]) if values else 0)
+        found: set[int] = set()
+        for position, column in enumerate(values):
+            kinds = set(map(type, column))
+            if kinds <= _PLAIN and position not in layout.sensitive:
+                if float in kinds and kinds <= _REAL:
+                    _count_nan(column, marks)
+                continue
+            looked = _FLAT_NUMBERS if position in layout.sensitive else _PLAIN
+            found.update(i for i, value in enumerate(column) if type(value) not in looked)
+        return sorted(found)
+
+    def _protect(
+        self, rows: list[bytes], row: list[Any], at: int, out: "_Out", marks: "Counter[str]"
+    ) -> None:
+        """Redact one row, let enrichers add to it, encode it again."""
+        encoded, shape, new_marks = self.guard.protect(row)
+        marks.update(new_marks)
+        rows[at] = encoded
+        out.shape[at] = shape
+        if not new_marks.keys().isdisjoint((*MARKS, "enricher", "redact")):
+            out.marked.append(at)
+
+    def _generic(
+        self, rows: list[bytes], row: list[Any], at: int, out: "_Out", marks: "Counter[str]"
+    ) -> None:
+        """A row that carries its own keys: a plan of its own, remembered while there is room."""
+        name, measurements, metadata = dictionaries(row)
+        key = (name, *measurements, None, *metadata)
+        layout = self._layouts.get(key) or self._remember(
+            key, name, list(measurements), list(metadata)
+        )
+        values = [(value,) for value in (*measurements.values(), *metadata.values())]
+        header = [(item,) for item in row[:HEADER]]
+        out.put([at], header, figures(layout.plan, values, 1, self.reader, marks))
+        out.names[at] = name
+        if self._delicate(layout, values, marks):
+            self._protect(rows, row, at, out, marks)
+
+    def _layout(self, shape: int) -> Layout:
+        layout = self._layouts.get(shape)
+        if layout is None:
+            known = SHAPES.by_id[shape]
+            layout = self._remember(
+                shape, known.name, list(known.measurement_keys), list(known.metadata_keys)
+            )
+        return layout
+
+    def _remember(self, key: Any, name: str, numbers: list[str], words: list[str]) -> Layout:
+        keys = (*numbers, *words)
+        delicate = tuple(at for at, k in enumerate(keys) if self.guard.redacts and sensitive(k))
+        layout = Layout(Plan(name, numbers, words), delicate, name)
+        if len(self._layouts) < _MAX_PLANS:
+            self._layouts[key] = layout
+        return layout
+
+
+_FLAT_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_REAL: Final = frozenset({int, float, bool})
+
+
+def _count_nan(column: Sequence[Any], marks: "Counter[str]") -> None:
+    """NaN and infinities are kept as they are, and counted; a sum tells whether there are any."""
+    if not isfinite(sum(column)):
+        marks["nan"] += sum(1 for value in column if value != value)  # noqa: PLR0124 - NaN
+        marks["infinite"] += sum(1 for value in column if value in (inf, -inf))
+
+
+def _transposed(decoded: list[list[Any]]) -> tuple[list[Any], list[Any]]:
+    columns = list(zip(*decoded, strict=True))
+    return columns[:HEADER], columns[HEADER:]
+
+
+class _Out:
+    """Columns in the making: a value for each row, written a group at a time."""
+
+    __slots__ = ("arrays", "count", "marked", "names", "shape", "whole")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.arrays: dict[str, list[Any]] = {}
+        self.whole: dict[str, Any] = {}
+        self.shape: dict[int, int] = {}
+        self.marked: list[int] = []
+        self.names: dict[int, str] = {}
+
+    def put(self, at: list[int] | None, header: Sequence[Any], found: dict[str, Any]) -> None:
+        """Write the columns of the rows at these positions (None: all)."""
+        found = {**found, "timestamp_us": header[0], "trial": header[2]}
+        links = header[3]
+        if any(link is not None and link[3] for link in links):
+            base = found["flags"]
+            found["flags"] = [base | WRAPS if link and link[3] else base for link in links]
+        if at is None:
+            self.whole = found
+            return
+        for name, values in found.items():
+            column = self.arrays.get(name)
+            if column is None:
+                column = self.arrays[name] = [FILL.get(name, 0)] * self.count
+            if isinstance(values, int):
+                for i in at:
+                    column[i] = values
+            else:
+                for i, value in zip(at, values, strict=True):
+                    column[i] = value
+
+    def columns(self, first_seq: int, rows: list[bytes], shapes: list[int]) -> Columns:
+        """The finished batch."""
+        for at, shape in self.shape.items():
+            shapes[at] = shape
+        sources: dict[str, Any] = {**self.arrays, **self.whole, "shape": shapes}
+        arrays = {
+            name: _array(sources.get(name, 0), name, self.count)
+            for name in (*FIXED, *(name for name in FILL if name in sources))
+        }
+        if self.marked:
+            arrays["flags"][self.marked] |= MARKED
+        return Columns(first_seq, Payload.of(rows), arrays, self.names or None)
+
+
+def _array(values: Any, name: str, count: int) -> Any:
+    dtype = DTYPES[name]
+    if isinstance(values, int):
+        return np.full(count, values, dtype)
+    return np.fromiter(values, dtype, count)

@@ -1,0 +1,103 @@
+"""How far a collector has come, as one immutable value, and the counts users see. PURE."""
+
+from collections import Counter
+
+
+from msgspec import Struct
+
+from crucible_telemetry.metrics.board import Board
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What became of every event offered to an experiment.
+
+    ``emitted == stored + filtered + sampled_out + skipped + dropped + quarantined + late + refused +
+    in_flight``. `skipped`: while paused; `late`: after stop; `refused`: after failure; `in_flight`:
+    accepted and not yet through. Exact on the loop's thread; while threads emit, after `flush()`.
+    """
+
+    emitted: int = 0
+    stored: int = 0
+    filtered: int = 0
+    sampled_out: int = 0
+    skipped: int = 0
+    dropped: int = 0
+    quarantined: int = 0
+    late: int = 0
+    refused: int = 0
+    in_flight: int = 0
+
+    @property
+    def accounted(self) -> int:
+        """The right side of the law; equal to `emitted`."""
+        return (
+            self.stored + self.filtered + self.sampled_out + self.skipped + self.dropped
+            + self.quarantined + self.late + self.refused + self.in_flight
+        )  # fmt: skip
+
+
+class Quarantined(Struct, frozen=True, kw_only=True):
+    """An event that could not be collected: what it was, what it raised, where."""
+
+    position: int
+    event_name: str
+    error: str
+    frames: tuple[str, ...]
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """Everything a batch changes, replaced in one assignment: a crash leaves the old one or the new one.
+
+    `consumed` rows have left the mailbox for good; `stored` is also the last seq given.
+    """
+
+    board: Board
+    consumed: int = 0
+    stored: int = 0
+    filtered: int = 0
+    sampled_out: int = 0
+    quarantined: int = 0
+    lost: int = 0
+    marks: "Counter[str]" = Counter()
+    quarantine: tuple[Quarantined, ...] = ()
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """How collecting goes. Times in ms, sizes in events; `marks` counts what was replaced, by kind."""
+
+    state: str
+    in_flight: int
+    mailbox_capacity: int
+    mailbox_peak: int
+    batches: int
+    drained_by_emitters: int
+    mean_batch: float
+    drain_ms_last: float
+    drain_ms_max: float
+    lag_ms: float
+    restarts: int
+    scope_leaks: int
+    marks: dict[str, int]
+    quarantine: tuple[Quarantined, ...]
+    errors: dict[str, str]
+
+
+class FlushResult(Struct, frozen=True, kw_only=True):
+    """What `flush` did: events made visible, spilled to a file, failed; whether the time ran out."""
+
+    flushed: int = 0
+    spilled: int = 0
+    failed: int = 0
+    timed_out: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything emitted before the call is visible now."""
+        return not self.failed and not self.timed_out
+
+
+def merged(marks: "Counter[str]", more: "Counter[str]") -> "Counter[str]":
+    """Two counts of marks as a new one."""
+    return marks + more if more else marks
+
+

@@ -1,0 +1,80 @@
+"""Who ran what, when, with which outcome and scores: one record per trial."""
+
+import itertools
+import weakref
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crucible_telemetry.events.event import Outcome
+
+
+class TrialRecord(Struct, frozen=True, kw_only=True, weakref=True):
+    """One run of one item in one experiment.
+
+    `started_us`, `ended_us`: µs since the epoch; `duration_ns`: wall time of the trial on a monotonic
+    clock, paused time included; `ended_us`, `duration_ns` and `outcome` are None while it is open.
+    `scores` are what `trial.score` was given last; `reason` is what `trial.fail` or an exception said.
+    """
+
+    number: int
+    item: str
+    repeat: int = 0
+    attempt: int = 0
+    session: str | None = None
+    user: str | None = None
+    cohort: str | None = None
+    started_us: int = 0
+    ended_us: int | None = None
+    duration_ns: int | None = None
+    outcome: str | None = None
+    scores: dict[str, Any] = {}
+    reason: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What makes it the same trial in another arm: item and repeat."""
+        return self.item, self.repeat
+
+
+_numbers = itertools.count(1)
+# An experiment that hears the whole process also sees events of other experiments' trials.
+_everywhere: "weakref.WeakValueDictionary[int, Trials]" = weakref.WeakValueDictionary()
+
+
+class Trials:
+    """The trials of one experiment, by number; changed on whichever thread runs the trial."""
+
+    __slots__ = ("__weakref__", "_done", "records")
+
+    def __init__(self) -> None:
+        self.records: dict[int, TrialRecord] = {}
+        self._done: set[tuple[str, int]] = set()
+
+    def open(self, **identity: Any) -> TrialRecord:
+        """Start a trial; its number is unique in the process."""
+        record = TrialRecord(number=next(_numbers), **identity)
+        self.records[record.number] = record
+        _everywhere[record.number] = self
+        return record
+
+    def close(self, number: int, **end: Any) -> TrialRecord:
+        """Write down how it ended."""
+        record = replace(self.records[number], **end)
+        self.records[number] = record
+        if record.outcome == Outcome.OK.label:
+            self._done.add(record.key)
+        return record
+
+    def done(self) -> set[tuple[str, int]]:
+        """(item, repeat) of the trials that ended well."""
+        return set(self._done)
+
+    def find(self, number: int) -> TrialRecord | None:
+        """The trial of a number, of this experiment or another in the process."""
+        own = self.records.get(number)
+        if own is not None or not number:
+            return own
+        other = _everywhere.get(number)
+        return None if other is None else other.records.get(number)

@@ -1,0 +1,172 @@
+"""Users' callables in the drain, and privacy: which events are kept, and what of them may be.
+
+A callable that raises never loses an event: the event is kept and marked. None of them can change what
+others see, since each gets dictionaries of its own.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from crucible_telemetry.collect.spec import ExperimentSpec
+from crucible_telemetry.events.odd import MARK_CUT, MARK_INTEGER, MARK_REPR, plain_mapping
+from crucible_telemetry.events.privacy import Redactor
+from crucible_telemetry.events.scope import mix
+from crucible_telemetry.events.shape import decode_rows, dictionaries, recode
+
+_NUMBERS: Final = frozenset({int, float, bool})
+_MARKS: Final = {MARK_REPR: "repr", MARK_CUT: "cut", MARK_INTEGER: "integer"}
+
+
+class Guard:
+    """The choices and the privacy of one experiment."""
+
+    def __init__(self, spec: ExperimentSpec, key: bytes) -> None:
+        self.spec = spec
+        self.chooses = spec.event_filter is not None or spec.sampled
+        self.redacts = spec.privacy != "full"
+        self.looks_at_all = bool(spec.enrichers or spec.redact or spec.privacy == "none")
+        self._redactor = Redactor(key, full=spec.privacy == "full")
+        self._threshold = int(spec.sampling_rate * 2**64)
+        self._seed = mix(spec.seed & (2**64 - 1))
+        self.first_error: dict[str, str] = {}
+
+    # -- wanted? --------------------------------------------------------------------------------
+
+    def choose(
+        self, decoded: list[list[Any]], consumed: int, marks: "Counter[str]"
+    ) -> tuple[list[int], int, int]:
+        """(positions to keep, filtered, sampled out)."""
+        keep: list[int] = []
+        filtered = sampled_out = 0
+        for at, row in enumerate(decoded):
+            if not self._passes(self.spec.event_filter, row, "filter", marks):
+                filtered += 1
+            elif not self._sampled_in(row, consumed + at, marks):
+                sampled_out += 1
+            else:
+                keep.append(at)
+        return keep, filtered, sampled_out
+
+    def _passes(
+        self, fn: Callable[..., Any] | None, row: list[Any], kind: str, marks: "Counter[str]"
+    ) -> bool:
+        if fn is None:
+            return True
+        # Decoded again for the callable alone: what it changes, nobody else sees.
+        name, measurements, metadata = dictionaries(row)
+        try:
+            return bool(fn(name, _copy(measurements), _copy(metadata)))
+        except (RecursionError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's callable may raise anything
+            self._failed(kind, error, marks)
+            return True
+
+    def _sampled_in(self, row: list[Any], ordinal: int, marks: "Counter[str]") -> bool:
+        if not self._passes(self.spec.sampling_strategy, row, "sampling", marks):
+            return False
+        if self.spec.sampling_rate >= 1.0:
+            return True
+        link = row[3]
+        # Whole traces stay together; an event outside any span is a trace of its own.
+        root = ordinal if link is None else link[2]
+        number = int(root[16:], 16) if isinstance(root, str) else root
+        return mix(number ^ self._seed) < self._threshold
+
+    def _failed(self, kind: str, error: Exception, marks: "Counter[str]") -> None:
+        marks[kind] += 1
+        self.first_error.setdefault(kind, f"{type(error).__name__}: {error}"[:200])
+
+    # -- what may be kept ------------------------------------------------------------------------
+
+    def protect(self, row: list[Any]) -> tuple[bytes, int, "Counter[str]"]:
+        """(row to keep, its shape, marks by kind)."""
+        marks: Counter[str] = Counter()
+        name, measurements, metadata = dictionaries(row)
+        if self.spec.privacy_sees == "raw":
+            metadata = self._enriched(name, measurements, metadata, marks)
+            measurements, metadata = self._redacted(name, measurements, metadata, marks)
+        else:
+            measurements, metadata = self._redacted(name, measurements, metadata, marks)
+            metadata = self._enriched(name, measurements, metadata, marks)
+            if self.spec.enrichers:
+                metadata = self._private(metadata, marks)
+        _count_marks((measurements, metadata), marks)
+        encoded = recode(row, measurements, metadata, name)
+        return encoded, decode_rows([encoded])[0][1], marks
+
+    def _redacted(
+        self,
+        name: str,
+        measurements: dict[str, Any],
+        metadata: dict[str, Any],
+        marks: "Counter[str]",
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self.spec.privacy == "none":
+            return {k: v for k, v in measurements.items() if type(v) in _NUMBERS}, {}
+        measurements, metadata = self._private(measurements, marks), self._private(metadata, marks)
+        if self.spec.redact is None:
+            return measurements, metadata
+        try:
+            numbers, words = self.spec.redact(name, _copy(measurements), _copy(metadata))
+            return plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
+        except (RecursionError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - and what it should have hidden must not be kept
+            self._failed("redact", error, marks)
+            return {k: v for k, v in measurements.items() if type(v) in _NUMBERS}, {}
+
+    def _private(self, values: dict[str, Any], marks: "Counter[str]") -> dict[str, Any]:
+        before = self._redactor.redacted
+        kept = {key: self._redactor.value(key, value) for key, value in values.items()}
+        if self._redactor.redacted > before:
+            marks["redacted"] += self._redactor.redacted - before
+        return kept
+
+    def _enriched(
+        self,
+        name: str,
+        measurements: dict[str, Any],
+        metadata: dict[str, Any],
+        marks: "Counter[str]",
+    ) -> dict[str, Any]:
+        if self.spec.privacy == "none":
+            return metadata
+        for enricher in self.spec.enrichers:
+            try:
+                more = enricher(name, _copy(measurements), _copy(metadata))
+                if more:
+                    metadata = {**metadata, **plain_mapping(more, deep=True)}
+            except (RecursionError, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a user's callable may raise anything
+                self._failed("enricher", error, marks)
+        return metadata
+
+
+def _copy(values: dict[str, Any]) -> dict[str, Any]:
+    """A copy down to the leaves; decoded values hold nothing but dictionaries, lists and scalars."""
+    return {key: _copied(value) for key, value in values.items()}
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    if type(value) is list:
+        return [_copied(item) for item in value]
+    return value
+
+
+def _count_marks(values: Any, marks: "Counter[str]") -> None:
+    """Count replaced values at any depth."""
+    level = [values]
+    while level:
+        value = level.pop()
+        if isinstance(value, dict):
+            for mark, kind in _MARKS.items():
+                if mark in value:
+                    marks[kind] += 1
+            level.extend(item for item in value.values() if isinstance(item, (dict, list)))
+        elif isinstance(value, (list, tuple)):
+            level.extend(item for item in value if isinstance(item, (dict, list)))

@@ -1,0 +1,287 @@
+"""Values as they were measured → latency, cost, tokens and outcome, a column at a time. PURE.
+
+A `Plan` says, once per shape, where each figure is read. The readers below take whole columns: their
+quick way is a type check and the column itself, since most producers send what is expected.
+Units come from the key or the catalog, never from the size of a number. Durations become integer ns,
+costs integer pico-dollars; what is negative, not finite or beyond int64 stays raw and is counted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
+from typing import Any, Final
+
+from crucible_telemetry.events.catalog import NS_PER, Known, known
+from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.outcome import OUTCOME_KEYS
+
+MISSING: Final = -(2**63)
+NO_TOKENS: Final = -1
+_LIMIT: Final = 2**62
+_TOKEN_LIMIT: Final = 2**31 - 1
+PICO: Final = 10**12
+
+Column = Sequence[Any]
+Place = tuple[int, tuple[str, ...]]
+"""Which value of a row, and the path inside it."""
+
+TOKEN_KEYS: Final = {
+    "prompt": ("tokens.prompt", "tokens.input", "usage.input_tokens", "usage.prompt_tokens",
+               "input_tokens", "prompt_tokens", "gen_ai.usage.input_tokens"),
+    "completion": ("tokens.completion", "tokens.output", "usage.output_tokens",
+                   "usage.completion_tokens", "output_tokens", "completion_tokens",
+                   "gen_ai.usage.output_tokens"),
+    "total": ("tokens.total", "usage.total_tokens", "total_tokens"),
+    "cached": ("tokens.cached_input", "tokens.cached", "usage.cached_tokens",
+               "usage.cache_read_tokens", "cached_tokens", "gen_ai.usage.cache_read.input_tokens"),
+    "reasoning": ("tokens.reasoning", "usage.reasoning_tokens", "reasoning_tokens",
+                  "gen_ai.usage.reasoning.output_tokens"),
+}  # fmt: skip
+COST_KEYS: Final = ("cost_usd", "cost", "total_cost", "usage.total_cost")
+
+
+class Plan:
+    """Where the figures of one shape are read. Built once per shape."""
+
+    __slots__ = (
+        "cost",
+        "itl",
+        "keys",
+        "known",
+        "latency",
+        "model",
+        "outcome",
+        "span_of",
+        "streaming",
+        "tokens",
+    )
+
+    def __init__(
+        self, name: str, measurement_keys: Sequence[str], metadata_keys: Sequence[str]
+    ) -> None:
+        self.known: Known = known(name)
+        numbers = {key: at for at, key in enumerate(measurement_keys)}
+        words = {key: at + len(measurement_keys) for at, key in enumerate(metadata_keys)}
+        first_words = {**numbers, **words}
+        first_numbers = {**words, **numbers}
+        self.keys = (*measurement_keys, *metadata_keys)
+        self.latency = _durations(first_numbers, "duration", self.known.unit) or _durations(
+            first_numbers, "latency", None
+        )
+        self.span_of = self._start_and_stop(first_numbers)
+        self.streaming = _durations(first_numbers, "ttft", "ns")
+        self.itl = _durations(first_numbers, "itl", "ns")
+        relative = self.known.category == "hedging"  # its cost counts requests, it is no money
+        self.cost = _places(
+            first_words, (key for key in COST_KEYS if key != "cost" or not relative)
+        )
+        self.tokens = {
+            field: places
+            for field, keys in TOKEN_KEYS.items()
+            if (places := _places(first_words, keys))
+        }
+        self.model = {
+            "provider": _places(
+                first_words, ("provider", "gen_ai.provider.name", "gen_ai.system", "model.provider")
+            ),
+            "model": _places(
+                first_words,
+                ("model", "model_name", "gen_ai.response.model", "gen_ai.request.model"),
+            ),
+        }
+        self.outcome = [(key, at) for key in OUTCOME_KEYS for at, _ in _places(first_words, (key,))]
+
+    def _start_and_stop(self, at: dict[str, int]) -> tuple[int, int, int] | None:
+        for unit, factor in {**NS_PER, "": NS_PER[self.known.unit]}.items():
+            tail = f"_{unit}" if unit else ""
+            for start, stop in (
+                ("start", "stop"),
+                ("started_at", "ended_at"),
+                ("start_time", "end_time"),
+            ):
+                if start + tail in at and stop + tail in at:
+                    return at[start + tail], at[stop + tail], factor
+        return None
+
+
+def _durations(at: dict[str, int], stem: str, plain_unit: str | None) -> list[tuple[int, int]]:
+    """(position, ns per unit) of ``stem_ns``, ``stem_us`` … and of plain ``stem`` in its catalog's unit."""
+    found = [
+        (at[key], factor) for unit, factor in NS_PER.items() if (key := f"{stem}_{unit}") in at
+    ]
+    if plain_unit is not None and stem in at:
+        found.append((at[stem], NS_PER[plain_unit]))
+    return found
+
+
+def _places(at: dict[str, int], keys: Iterable[str]) -> list[Place]:
+    """Where dotted keys may be: the key as it is, or a path into a container."""
+    found: list[Place] = []
+    for key in keys:
+        head, _, tail = key.partition(".")
+        if key in at:
+            found.append((at[key], ()))
+        elif tail and head in at:
+            found.append((at[head], tuple(tail.split("."))))
+    return found
+
+
+def dig(value: Any, path: tuple[str, ...]) -> Any:
+    """The value at a path of keys, or None."""
+    for key in path:
+        if type(value) is not dict:
+            return None
+        value = value.get(key)
+    return value
+
+
+def column_at(columns: Sequence[Column], place: Place) -> Column:
+    """One value of each row."""
+    position, path = place
+    column = columns[position]
+    return [dig(value, path) for value in column] if path else column
+
+
+def whole(column: Column, factor: int, odd: Counter[str]) -> Column | None:
+    """Numbers × `factor` as integers ≥ 0, `MISSING` where there is none; None when no row has one."""
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        scaled = column if factor == 1 else [value * factor for value in column]
+        if min(scaled) >= 0 and max(scaled) < _LIMIT:
+            return scaled
+    if kinds == {type(None)}:
+        return None
+    scaled = [_whole(value, factor, odd) for value in column]
+    return scaled if any(value != MISSING for value in scaled) else None
+
+
+def _whole(value: Any, factor: int, odd: Counter[str]) -> int:
+    if type(value) is float:
+        if not isfinite(value):
+            odd["not_finite"] += 1
+            return MISSING
+        number = round(value * factor)
+    elif type(value) is int:
+        number = value * factor
+    elif type(value) is list and value:
+        return _mean(value, factor, odd)
+    else:
+        return MISSING
+    if number < 0:
+        odd["negative"] += 1
+        return MISSING
+    if number >= _LIMIT:
+        odd["beyond_int64"] += 1
+        return MISSING
+    return number
+
+
+def _mean(values: list[Any], factor: int, odd: Counter[str]) -> int:
+    """A list of inter-token latencies counts as its mean."""
+    numbers = [
+        n for v in values if type(v) is not list and (n := _whole(v, factor, odd)) != MISSING
+    ]
+    return round(sum(numbers) / len(numbers)) if numbers else MISSING
+
+
+def first_of(found: list[Column]) -> Column | None:
+    """Row by row the first column that has a value."""
+    if len(found) <= 1:
+        return found[0] if found else None
+    return [next((v for v in row if v != MISSING), MISSING) for row in zip(*found, strict=True)]
+
+
+def durations(
+    columns: Sequence[Column], places: list[tuple[int, int]], odd: Counter[str]
+) -> Column | None:
+    """A latency-like figure in ns."""
+    found = [whole(columns[position], factor, odd) for position, factor in places]
+    return first_of([column for column in found if column is not None])
+
+
+def latency(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Column | None:
+    """Latency in ns: the duration, or stop − start where there is none."""
+    if plan.latency:
+        return durations(columns, plan.latency, odd)
+    if plan.span_of is None:
+        return None
+    start, stop, factor = plan.span_of
+    pairs = zip(columns[start], columns[stop], strict=True)
+    return whole([_minus(b, a) for a, b in pairs], factor, odd)
+
+
+def _minus(stop: Any, start: Any) -> Any:
+    numbers = (int, float)
+    return stop - start if type(stop) in numbers and type(start) in numbers else None
+
+
+def cost(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Column | None:
+    """Cost in pico-dollars, where a row says it."""
+    found = [whole(column_at(columns, place), PICO, odd) for place in plan.cost]
+    return first_of([column for column in found if column is not None])
+
+
+def tokens(columns: Sequence[Column], places: list[Place], odd: Counter[str]) -> Column | None:
+    """Token counts, `NO_TOKENS` where there is none."""
+    found = [whole(column_at(columns, place), 1, odd) for place in places]
+    merged = first_of([column for column in found if column is not None])
+    if merged is None:
+        return None
+    if min(merged) >= 0 and max(merged) <= _TOKEN_LIMIT:
+        return merged
+    return [value if 0 <= value <= _TOKEN_LIMIT else NO_TOKENS for value in merged]
+
+
+def models(columns: Sequence[Column], plan: Plan) -> list[tuple[str | None, str | None]] | None:
+    """(provider, model) of each row; None when the shape names neither."""
+    providers = [column_at(columns, place) for place in plan.model["provider"]]
+    names = [column_at(columns, place) for place in plan.model["model"]]
+    if not providers and not names:
+        return None
+    count = len(columns[0])
+    provider = _texts(providers, count, "provider")
+    return list(zip(provider, _texts(names, count, "id"), strict=True))
+
+
+def _texts(columns: list[Column], count: int, inside: str) -> Column:
+    if not columns:
+        return [None] * count
+    if len(columns) == 1 and set(map(type, columns[0])) <= {str, type(None)}:
+        return columns[0]
+    return [
+        next((t for v in row if (t := _text(v, inside))), None)
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _text(value: Any, inside: str) -> str | None:
+    if type(value) is dict:
+        value = value.get(inside) or value.get("name")
+    return value if type(value) is str else None
+
+
+def mapped(column: Column, judge: Callable[[Any], Any]) -> list[Any]:
+    """`judge` of each value, asked once per distinct text or number."""
+    answers: dict[Any, Any] = {}
+    result = []
+    for value in column:
+        kind = type(value)
+        if kind is dict or kind is list:
+            result.append(judge(value))
+            continue
+        key = (kind, value)
+        if key not in answers:
+            answers[key] = judge(value)
+        result.append(answers[key])
+    return result
+
+
+def default_outcome(plan: Plan) -> Outcome:
+    """What the name alone says: ``.stop`` is ok, ``.exception`` an error; other events end nothing."""
+    if not plan.known.ends:
+        return Outcome.NONE
+    by_suffix = {
+        "stop": Outcome.OK, "complete": Outcome.OK, "completed": Outcome.OK,
+        "timeout": Outcome.TIMEOUT, "cancelled": Outcome.CANCELLED,
+    }  # fmt: skip
+    return by_suffix.get(plan.known.suffix, Outcome.ERROR)

@@ -1,0 +1,174 @@
+"""What msgpack cannot hold, made holdable: nothing raises out of an emit and nothing is lost. PURE.
+
+A replaced value is a small dictionary with one key that says so (`MARKS`): the marked `repr` of an
+unknown type, the length and hash of what is too long, the digits of an integer beyond 64 bits. The
+drain counts marks by kind and, under privacy, takes texts out of them.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+MARK_REPR: Final = "crucible:repr"
+MARK_CUT: Final = "crucible:cut"
+MARK_INTEGER: Final = "crucible:int"
+MARKS: Final = (MARK_REPR, MARK_CUT, MARK_INTEGER)
+
+MAX_DEPTH: Final = 64
+MAX_REPR: Final = 200
+MAX_KEY: Final = 256
+_MAX_ARRAY: Final = 4096
+_PLAIN: Final = frozenset({int, float, str, bool, type(None), bytes})
+
+
+def encode_hook(value: object) -> object:
+    """What msgspec calls for a type it does not know: NumPy and friends by value, the rest by `repr`."""
+    item = getattr(value, "item", None)
+    if item is not None and getattr(value, "ndim", None) == 0:
+        return item()
+    if hasattr(value, "tolist") and getattr(value, "size", _MAX_ARRAY) < _MAX_ARRAY:
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, BaseException):
+        return {"type": type(value).__name__, "message": _text_of(value)}
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, type):
+        return value.__qualname__
+    return marked_repr(value)
+
+
+def marked_repr(value: object) -> dict[str, str]:
+    """The mark of a value of unknown type: at most 200 characters of its `repr`, and its type."""
+    return {MARK_REPR: _text_of(value, repr), "type": type(value).__qualname__}
+
+
+def marked_cut(size: int, digest: str, kind: str) -> dict[str, Any]:
+    """The mark of something too long or too deep: its length (characters, bytes or items) and SHA-256."""
+    return {MARK_CUT: size, "sha256": digest, "type": kind}
+
+
+def _text_of(value: object, form: Any = str) -> str:
+    try:
+        text = form(value)
+    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
+        text = f"<{type(value).__qualname__}: {type(error).__name__} in its {form.__name__}>"
+    return _utf8(text[:MAX_REPR])
+
+
+def _utf8(text: str) -> str:
+    """The text with lone surrogates written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def plain_mapping(value: object, *, deep: bool = False) -> dict[str, Any]:
+    """Measurements or metadata as a dictionary, whatever they were given as; `deep` cleans values too."""
+    if value is None:
+        return {}
+    if type(value) is not dict:
+        try:
+            value = dict(value)  # type: ignore[call-overload]
+        except Exception:  # noqa: BLE001 - anything may stand here; it is kept as a mark
+            return {"value": plain(value, 1)}
+    if not deep:
+        return value  # type: ignore[no-any-return]
+    return {plain_key(key): plain(item, 1) for key, item in list(value.items())}
+
+
+def plain_key(key: object) -> str:
+    """A key as encodable text, at most `MAX_KEY` characters and a hash of the rest."""
+    text = _utf8(key) if isinstance(key, str) else _text_of(key)
+    if len(text) <= MAX_KEY:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{text[:MAX_KEY]}…{digest}"
+
+
+def plain(value: Any, depth: int) -> Any:
+    """The value with everything unencodable replaced, at most `MAX_DEPTH` levels of it."""
+    kind = type(value)
+    if kind is str:
+        return _utf8(value)
+    if kind is int:
+        return value if -(2**63) <= value < 2**64 else {MARK_INTEGER: _digits(value)}
+    if kind in _PLAIN:
+        return value
+    if depth >= MAX_DEPTH:
+        return _cut_depth(value)
+    try:
+        return _plain_container(value, kind, depth)
+    except RecursionError:
+        return _cut_depth(value)
+
+
+def _plain_container(value: Any, kind: type, depth: int) -> Any:
+    if kind is dict:
+        return {plain_key(key): plain(item, depth + 1) for key, item in list(value.items())}
+    if kind in (list, tuple, set, frozenset):
+        return [plain(item, depth + 1) for item in list(value)]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return _plain_other(value, depth)
+
+
+def _plain_other(value: Any, depth: int) -> Any:
+    import msgspec  # noqa: PLC0415 - builtins of dates, enums, structs; the rest goes to the hook
+
+    try:
+        simple = msgspec.to_builtins(value, enc_hook=encode_hook, builtin_types=(bytes,))
+    except Exception:  # noqa: BLE001 - any object may raise anything here
+        return marked_repr(value)
+    return (
+        simple if type(simple) in _PLAIN and type(simple) is not str else plain(simple, depth + 1)
+    )
+
+
+def _digits(value: int) -> str:
+    """An integer beyond 64 bits: its digits, or its length where Python refuses to print it."""
+    if value.bit_length() > 8192:
+        return f"{value.bit_length()} bits"
+    return str(value)
+
+
+def _cut_depth(value: Any) -> dict[str, Any]:
+    size = len(value) if hasattr(value, "__len__") else 1
+    return marked_cut(size, "", type(value).__name__)
+
+
+def shrink(values: list[Any], limit_bytes: int, encode: Any) -> list[Any]:
+    """Values whose encoding together passes `limit_bytes`, the large ones replaced by length and hash.
+
+    Each value may take its even share; what is larger goes, largest first in effect.
+    """
+    share = max(limit_bytes // (2 * max(len(values), 1)), 64)
+    return [_shrunk(value, share, encode) for value in values]
+
+
+def _shrunk(value: Any, share: int, encode: Any) -> Any:
+    if type(value) in (int, float, bool, type(None)):
+        return value
+    data = value.encode() if type(value) is str else encode(value)
+    if len(data) <= share:
+        return value
+    size = len(value) if hasattr(value, "__len__") else len(data)
+    return marked_cut(size, hashlib.sha256(data).hexdigest(), type(value).__name__)
+
+
+def depth_of(value: Any, limit: int = MAX_DEPTH) -> int:
+    """How deep containers nest, counted level by level (no recursion), up to `limit` + 1."""
+    level = [value]
+    for depth in range(limit + 2):
+        level = [item for box in level for item in _items(box)]
+        if not level:
+            return depth
+    return limit + 1
+
+
+def _items(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [item for item in value.values() if type(item) not in _PLAIN]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [item for item in value if type(item) not in _PLAIN]
+    return ()

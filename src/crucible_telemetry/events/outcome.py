@@ -1,0 +1,121 @@
+"""How an operation ended, read from what its producer said. PURE.
+
+Each key has its judge; the first that knows decides, in the order of `OUTCOME_KEYS`; none knows, and the
+name's suffix stands.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from crucible_telemetry.events.event import Outcome
+
+_TIMEOUT_WORDS: Final = ("timeout", "timedout", "timed_out", "deadline")
+_CANCEL_WORDS: Final = ("cancelled", "canceled", "cancellederror", "cancelled_error")
+_OK_WORDS: Final = frozenset(
+    {"ok", "success", "succeeded", "successful", "completed", "done", "passed"}
+)
+_BAD_WORDS: Final = frozenset({
+    "error", "errored", "fail", "failed", "failure", "exception", "rejected", "rate_limited", "crashed",
+})  # fmt: skip
+_BAD_FINISH: Final = frozenset({"error", "failed", "failure"})
+
+
+def failure(name: str) -> Outcome:
+    """Timeout, cancelled or error, by the name of an error type."""
+    low = name.lower()
+    if any(word in low for word in _TIMEOUT_WORDS):
+        return Outcome.TIMEOUT
+    return Outcome.CANCELLED if low.rpartition(".")[2] in _CANCEL_WORDS else Outcome.ERROR
+
+
+def by_error(value: Any) -> Outcome | None:
+    """An error that is there is a failure; None, False and "" are no error."""
+    if value is None or value is False or value == "" or value == {} or value == []:
+        return None
+    return failure(error_type("error", value) or "")
+
+
+def by_success(value: Any) -> Outcome | None:
+    """Only True and False say anything."""
+    if type(value) is not bool:
+        return None
+    return Outcome.OK if value else Outcome.ERROR
+
+
+def by_word(value: Any) -> Outcome | None:
+    """``status``, ``outcome``, ``result``: the usual words, or an HTTP status."""
+    if type(value) is int:
+        return by_http(value)
+    if type(value) is not str:
+        return None
+    low = value.lower()
+    if low in _OK_WORDS:
+        return Outcome.OK
+    if low == "unknown":
+        return Outcome.UNKNOWN
+    named = failure(low)
+    return named if named is not Outcome.ERROR or low in _BAD_WORDS else None
+
+
+def by_http(value: Any) -> Outcome | None:
+    """HTTP status ≥ 400 is a failure (408 and 504 are timeouts); below, it decides nothing."""
+    if type(value) is not int or value < 400:
+        return None
+    return Outcome.TIMEOUT if value in (408, 504) else Outcome.ERROR
+
+
+def by_finish(value: Any) -> Outcome | None:
+    """``finish_reason``: the model's own reasons are fine, ``error`` and ``cancelled`` are not."""
+    if type(value) is not str:
+        return None
+    low = value.lower()
+    if low in _BAD_FINISH:
+        return Outcome.ERROR
+    named = failure(low)
+    return named if named is not Outcome.ERROR else None
+
+
+JUDGES: Final[dict[str, Callable[[Any], Outcome | None]]] = {
+    "outcome": by_word,
+    "kind": lambda value: by_error(value) if type(value) is str and _is_error_name(value) else None,
+    "error_type": by_error,
+    "exception": by_error,
+    "error": by_error,
+    "success": by_success,
+    "status": by_word,
+    "result": by_word,
+    "http_status": by_http,
+    "status_code": by_http,
+    "finish_reason": by_finish,
+}
+OUTCOME_KEYS: Final = tuple(JUDGES)
+ERROR_KEYS: Final = (
+    "error_type",
+    "kind",
+    "error",
+    "exception",
+    "status",
+    "http_status",
+    "status_code",
+)
+
+
+def _is_error_name(value: str) -> bool:
+    low = value.lower()
+    return (
+        low.endswith(("error", "exception", "exit", "interrupt", "group"))
+        or failure(low) is not Outcome.ERROR
+    )
+
+
+def error_type(key: str, value: Any) -> str | None:
+    """The name of an error as a producer gave it: a class, a short name, a status; None for none."""
+    if type(value) is dict:
+        value = value.get("type") or value.get("kind") or value.get("name") or value.get("code")
+    if type(value) is int and not isinstance(value, bool) and value >= 400:
+        return str(value)
+    if type(value) is not str or not value or (key == "kind" and not _is_error_name(value)):
+        return None
+    head = value.split(":", 1)[0].split("(", 1)[0].strip()
+    fits = 0 < len(head) <= 64 and " " not in head
+    return head if fits else None

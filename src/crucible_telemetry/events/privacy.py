@@ -1,0 +1,135 @@
+"""What may be kept: known text fields, at any depth, become a length and a keyed hash. PURE.
+
+Under ``"metadata"`` (the default) prompts, responses, messages, arguments and error texts are replaced;
+an error given as a short name (``timeout``, ``rate_limited``, ``429``, a class) is its type and stays,
+as do the frames of a traceback. ``"none"`` keeps numbers only. ``"full"`` keeps everything.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from crucible_telemetry.events.odd import MARK_REPR, MAX_DEPTH, marked_cut
+
+MARK_REDACTED: Final = "crucible:redacted"
+
+TEXTS: Final = frozenset({
+    "answer", "answers", "args", "argument", "arguments", "body", "chat_history", "choices", "completion",
+    "completions", "content", "contents", "context", "conversation", "delta", "document", "documents",
+    "function_call", "generated_text", "generation", "history", "input", "input_text", "inputs",
+    "instruction", "instructions", "kwargs", "message", "messages", "output", "output_text", "outputs",
+    "params", "prompt", "prompts", "query", "question", "reasoning_content", "request", "request_body",
+    "response", "response_body", "response_text", "responses", "result_text", "system",
+    "system_instruction", "system_prompt", "text", "texts", "thinking", "tool_args", "tool_arguments",
+    "tool_calls", "tool_input", "tool_output", "tool_result", "transcript", "user_message",
+    "user_prompt", "gen_ai.prompt", "gen_ai.completion", "gen_ai.input.messages",
+    "gen_ai.output.messages", "gen_ai.system_instructions",
+})  # fmt: skip
+"""Keys whose texts and containers are replaced; a number under them stays (``tokens.prompt = 12``)."""
+
+ERRORS: Final = frozenset({
+    "detail", "details", "error", "error_message", "error_msg", "error_text", "exception",
+    "exception_message", "exc_info", "failure", "reason", "stack", "stacktrace", "traceback",
+})  # fmt: skip
+"""Keys whose texts are errors: a short name stays, the rest is replaced, frames stay."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}\Z")
+_FRAME: Final = re.compile(r'File "([^"]*)", line (\d+), in (\S+)')
+_FLAT: Final = frozenset({int, float, bool, type(None)})
+
+
+def sensitive(key: str) -> bool:
+    """Whether values under this key are looked at; case and a dotted prefix do not matter."""
+    low = key.lower()
+    last = low.rpartition(".")[2]
+    return low in TEXTS or last in TEXTS or last in ERRORS
+
+
+class Redactor:
+    """Replaces texts; counts what it replaced by itself being asked (`redacted`)."""
+
+    __slots__ = ("_keep_texts", "_key", "redacted")
+
+    def __init__(self, key: bytes, *, full: bool = False) -> None:
+        self._key = key
+        self._keep_texts = full
+        self.redacted = 0
+
+    def value(self, key: str, value: Any, depth: int = 1) -> Any:
+        """The value to keep under this key."""
+        kind = type(value)
+        if kind in _FLAT:
+            return value
+        if isinstance(value, datetime):
+            return value.isoformat()
+        if depth > MAX_DEPTH:
+            return marked_cut(len(value) if hasattr(value, "__len__") else 1, "", kind.__name__)
+        if not self._keep_texts and sensitive(key):
+            return self._replaced(key, value, depth)
+        return self._walked(key, value, depth)
+
+    def _walked(self, key: str, value: Any, depth: int) -> Any:
+        if isinstance(value, dict):
+            if MARK_REPR in value and not self._keep_texts:
+                return {MARK_REPR: "", "type": value.get("type")}
+            return {k: self.value(str(k), item, depth + 1) for k, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(key, item, depth + 1) for item in value]
+        return value if type(value) in (str, bytes) else str(value)
+
+    def _replaced(self, key: str, value: Any, depth: int) -> Any:
+        if MARK_REDACTED in value if isinstance(value, dict) else False:
+            return value
+        if key.lower().rpartition(".")[2] in ERRORS:
+            return self._error(value, depth)
+        if _only_numbers(value):
+            return value
+        return self._hashed(value)
+
+    def _error(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            if _NAME.match(value):
+                return value
+            frames = [f"{name}:{line}" for _, line, name in _FRAME.findall(value)]
+            return {**self._hashed(value), "frames": frames} if frames else self._hashed(value)
+        if isinstance(value, dict):
+            return {k: self._part_of_error(str(k), item, depth + 1) for k, item in value.items()}
+        if isinstance(value, list):
+            return [
+                self._error(item, depth + 1) if isinstance(item, (str, dict)) else item
+                for item in value
+            ]
+        return self._hashed(value)
+
+    def _part_of_error(self, key: str, value: Any, depth: int) -> Any:
+        if isinstance(value, str) and (key == MARK_REPR or not _NAME.match(value)):
+            return self._hashed(value)
+        return self.value(key, value, depth)
+
+    def _hashed(self, value: Any) -> dict[str, Any]:
+        self.redacted += 1
+        data = value if isinstance(value, bytes) else _text(value).encode("utf-8", "surrogatepass")
+        digest = hmac.new(self._key, data, hashlib.sha256).hexdigest()[:32]
+        return {
+            MARK_REDACTED: len(value) if hasattr(value, "__len__") else len(data),
+            "hmac": digest,
+        }
+
+
+def _only_numbers(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_only_numbers(item) for item in value.values())
+    if isinstance(value, list):
+        return all(_only_numbers(item) for item in value)
+    return type(value) in _FLAT
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+Redact = Callable[[str, dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
+"""A user's own redaction: (event, measurements, metadata) → (measurements, metadata) to keep."""

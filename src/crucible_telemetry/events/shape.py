@@ -1,0 +1,141 @@
+"""Shapes and rows: how an event is encoded once, at emit. PURE.
+
+A *shape* is (name, measurement keys, metadata keys), interned at first sight; a *row* is the msgpack
+array ``[at_us, shape, trial, link, *measurement values, *metadata values]``. Bytes are a true snapshot,
+are not walked by the garbage collector, and carry no key twice (measured: 62 bytes where the same event
+with its keys takes 138, and half the decoding time of two dictionaries).
+
+The table is bounded: beyond `MAX_SHAPES` spellings an event travels under `GENERIC_SHAPE`, its row
+carrying name and dictionaries.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from crucible_telemetry.events.event import GENERIC_SHAPE, event_name
+from crucible_telemetry.events.odd import encode_hook, plain_mapping
+
+MAX_SHAPES: Final = 4096
+HEADER: Final = 4
+"""Items of a row before its values: at_us, shape, trial, link."""
+
+Link = tuple[int | None, int | None, int | str, bool]
+"""(span id, parent span id, trace, wraps): where an event hangs in the tree of spans.
+
+The trace is the root span's id, or the 32 hexadecimal digits of one that came from elsewhere.
+"""
+
+ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=encode_hook, decimal_format="number")
+encode: Final = ENCODER.encode
+_decode: Final = msgspec.msgpack.Decoder().decode
+
+
+class Shape:
+    """What all events of one spelling share. Immutable once published."""
+
+    __slots__ = ("id", "keys", "measurement_keys", "metadata_keys", "name")
+
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        measurement_keys: tuple[str, ...],
+        metadata_keys: tuple[str, ...],
+    ) -> None:
+        self.id = number
+        self.name = name
+        self.measurement_keys = measurement_keys
+        self.metadata_keys = metadata_keys
+        self.keys = measurement_keys + metadata_keys
+
+
+class ShapeTable:
+    """Every shape of the process. Lookups and interning take no lock: an emit may interrupt an emit.
+
+    `by_key` maps ``(event, *measurement keys, None, *metadata keys)`` to the shape's id; the event is
+    as the caller spelled it (string or tuple), so that the hot path does no conversion.
+    """
+
+    __slots__ = ("_by_meaning", "_numbers", "by_id", "by_key")
+
+    def __init__(self) -> None:
+        self.by_key: dict[tuple[Any, ...], int] = {}
+        self.by_id: dict[int, Shape] = {GENERIC_SHAPE: Shape(GENERIC_SHAPE, "", (), ())}
+        self._by_meaning: dict[tuple[Any, ...], Shape] = {}
+        self._numbers = itertools.count(GENERIC_SHAPE + 1)
+
+    def intern(self, event: object, measurement_keys: Any, metadata_keys: Any) -> Shape | None:
+        """The shape of this spelling, made when it is new; None when it must travel as generic."""
+        keys = (*measurement_keys, *metadata_keys)
+        if any(type(key) is not str for key in keys) or len(self.by_key) >= MAX_SHAPES:
+            return None
+        name = event_name(event)
+        meaning = (name, *measurement_keys, None, *metadata_keys)
+        shape = self._by_meaning.get(meaning)
+        if shape is None:
+            made = Shape(next(self._numbers), name, tuple(measurement_keys), tuple(metadata_keys))
+            # Readers find the id only after the shape behind it: published in this order.
+            self.by_id[made.id] = made
+            shape = self._by_meaning.setdefault(meaning, made)
+        if type(event) in (str, tuple):
+            self.by_key.setdefault((event, *measurement_keys, None, *metadata_keys), shape.id)
+        return shape
+
+
+SHAPES: Final = ShapeTable()
+
+
+def encode_row(
+    at_us: int, event: object, measurements: object, metadata: object, trial: int, link: Link | None
+) -> tuple[bytes, str]:
+    """The careful way to a row, for whatever the quick way in `bus` could not take; never raises on data.
+
+    Returns the row and the event's name.
+    """
+    numbers, words = plain_mapping(measurements), plain_mapping(metadata)
+    shape = SHAPES.intern(event, numbers, words)
+    if shape is not None:
+        try:
+            row = encode((at_us, shape.id, trial, link, *numbers.values(), *words.values()))
+            return row, shape.name
+        except Exception:  # noqa: BLE001 - any value may raise anything; the next line replaces it
+            numbers, words = plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
+            row = encode((at_us, shape.id, trial, link, *numbers.values(), *words.values()))
+            return row, shape.name
+    name = event_name(event).encode("utf-8", "backslashreplace").decode()
+    numbers, words = plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
+    return encode((at_us, GENERIC_SHAPE, trial, link, name, numbers, words)), name
+
+
+def decode_rows(rows: list[bytes]) -> list[list[Any]]:
+    """Rows as lists of values: one call for the batch (341 ns a row; one by one it is 700)."""
+    head = b"\xdd" + len(rows).to_bytes(4, "big")
+    decoded: list[list[Any]] = _decode(head + b"".join(rows))
+    return decoded
+
+
+def dictionaries(row: list[Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """(name, measurements, metadata) of a decoded row."""
+    shape = SHAPES.by_id[row[1]]
+    if shape.id == GENERIC_SHAPE:
+        return row[4], row[5], row[6]
+    split = HEADER + len(shape.measurement_keys)
+    return (
+        shape.name,
+        dict(zip(shape.measurement_keys, row[HEADER:split], strict=True)),
+        dict(zip(shape.metadata_keys, row[split:], strict=True)),
+    )
+
+
+def recode(
+    row: list[Any], measurements: Mapping[str, Any], metadata: Mapping[str, Any], name: str
+) -> bytes:
+    """The row again with other values, under the shape they now have."""
+    return encode_row(row[0], name, measurements, metadata, row[2], _link(row[3]))[0]
+
+
+def _link(value: Any) -> Link | None:
+    return None if value is None else tuple(value)
