@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from make import columns
 
+from crucible_telemetry.analysis import windows
 from crucible_telemetry.analysis.windows import MAX_WINDOWS, WindowRow, windowed
 from crucible_telemetry.errors import QueryError
 from crucible_telemetry.events.columns import ENDS, LLM, MISSING, WRAPS
@@ -161,6 +162,32 @@ def test_f10_a_clock_that_steps_back_or_ten_years_ahead_loses_and_doubles_no_eve
     assert sum(row.success_count for row in found) == len(offsets)
     assert all(a.window_end <= b.window_start for a, b in pairwise(found))
     assert len(found) == 4
+
+
+@given(st.data())
+def test_values_in_overlapping_slices_are_ranked_as_sorting_each_does(data):
+    whole = st.integers(-(2**63), 2**63 - 1)
+    values = data.draw(st.lists(st.one_of(st.integers(0, 5), whole), min_size=1, max_size=40))
+    ends = st.tuples(st.integers(0, len(values)), st.integers(0, len(values))).map(sorted)
+    slices = data.draw(st.lists(ends, min_size=1, max_size=20))
+    a, b = np.array(slices).T
+    share = data.draw(st.lists(st.floats(0, 1), min_size=1, max_size=3))
+    ranks = (np.maximum(b - a - 1, 0)[:, None] * np.array(share)).astype(np.int64)
+    found = windows._nth_by_bits(np.array(values), a, b, ranks)
+    for low, high, rank, nth in zip(a, b, ranks, found, strict=True):
+        assert (
+            nth.tolist() == (np.sort(values[low:high])[rank] if high > low else rank * 0).tolist()
+        )
+
+
+def test_windows_that_overlap_a_lot_have_the_same_quantiles():
+    latency = [(i * 7919) % 1000 * MS for i in range(300)]
+    part = rows(*range(300), latency_ns=latency)
+    found = windowed([part], 200, 1)
+    assert len(found) == 101
+    for at, row in enumerate(found):
+        expected = np.quantile(latency[at : at + 200], (0.5, 0.95, 0.99)) / MS
+        assert [row.p50, row.p95, row.p99] == expected.tolist()
 
 
 events = st.lists(

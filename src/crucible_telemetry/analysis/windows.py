@@ -189,7 +189,7 @@ def _nth_smallest(values: Ints, a: Ints, b: Ints, ranks: Ints) -> Ints:
 def _nth_by_bits(values: Ints, a: Ints, b: Ints, ranks: Ints) -> Ints:
     """The same, however much slices overlap: O((n + W·Q) log n), all slices at once.
 
-    A wavelet matrix (Claude, Navarro & Ordóñez 2015, "The wavelet matrix", quantile query), built
+    Range quantiles (Gagie, Puglisi & Turpin 2009) on a wavelet matrix (Claude, Navarro & Ordóñez 2015), built
     and asked level by level: rows are parted stably by one bit of their rank, highest first; each
     query follows its slice to the side its n-th smallest is on.
     """
