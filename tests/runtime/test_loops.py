@@ -2,6 +2,7 @@ import contextvars
 import gc
 import signal
 import threading
+from collections import deque
 
 import anyio
 import anyio.lowlevel
@@ -230,6 +231,27 @@ async def test_a_waiter_that_gave_up_leaves_nothing_behind():
     flag = Signal()
     with anyio.move_on_after(1):
         await flag.wait()
+    assert len(flag._waiters) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lowered", [False, True])
+async def test_f17_a_flag_raised_between_the_look_and_the_queue_is_not_missed(lowered):
+    flag = Signal()
+
+    class Late(deque):
+        def append(self, waiter):
+            if not lowered:
+                flag.set()  # has seen no waiter yet
+            super().append(waiter)
+            if lowered:
+                flag.set()
+                flag.clear()  # has seen this one
+
+    flag._waiters = Late()
+    with anyio.fail_after(1):
+        await flag.wait()
+    assert flag.is_set is not lowered
     assert len(flag._waiters) == 0
 
 

@@ -55,7 +55,7 @@ class Asked(Generic[M]):
             self._value, self._error = value, error
             self._answered.set()
 
-    async def wait(self) -> Any:  # noqa: ANN401 - the actor's word on what it replies
+    async def wait(self) -> Any:
         """The reply, or the error it was answered with."""
         await self._answered.wait()
         if self._error is not None:
@@ -182,7 +182,7 @@ class Ref(Generic[M]):
             return False
         return True
 
-    async def ask(self, message: M, timeout_s: float = 5.0) -> Any:  # noqa: ANN401
+    async def ask(self, message: M, timeout_s: float = 5.0) -> Any:
         """Queue a message and wait for the reply, over restarts of the actor; no wait in itself.
 
         AskTimeout after `timeout_s`, from MailboxFull when the message was not even accepted; it may be

@@ -44,7 +44,10 @@ class Intensity(Struct, frozen=True):
 
 
 class Backoff(Struct, frozen=True):
-    """Waits that grow: `first_s` seconds, each `factor` times the one before, at most `max_s`."""
+    """Waits that grow: `first_s` seconds, each `factor` times the one before, at most `max_s`.
+
+    Waits longer than the supervisor's `period_s` never spend its budget: then a child is tried for ever.
+    """
 
     first_s: float = 0.1
     factor: float = 2.0
