@@ -155,6 +155,12 @@ def test_more_windows_than_anyone_reads_are_refused_before_they_are_made():
         windowed([rows(0, MAX_WINDOWS * 2, MAX_WINDOWS * 4)], MAX_WINDOWS + 1, 1)
 
 
+def test_times_too_far_apart_for_arithmetic_are_refused():
+    part = columns(2, timestamp_us=[-(2**62), 2**62])
+    with pytest.raises(QueryError, match="146,000 years"):
+        windowed([part], 10, 10)
+
+
 def test_f10_a_clock_that_steps_back_or_ten_years_ahead_loses_and_doubles_no_event():
     offsets = [0, 1, HOUR_US, -HOUR_US, -HOUR_US + 5, TEN_YEARS_US, TEN_YEARS_US + 1, 2]
     found = windowed([rows(*offsets)], 60_000_000, 60_000_000)

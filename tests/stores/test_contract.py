@@ -219,6 +219,17 @@ async def test_conditions_on_measurements_and_tags_are_kept(store):
     assert await seqs(store, where=Where(condition="treatment")) == []
 
 
+async def test_a_filter_that_needs_events_looks_as_far_as_it_must(store):
+    for first in range(1, 3001, 100):
+        store.append(at(*range(-first, -first - 100, -1), first_seq=first))
+    rare = Where(predicate=lambda event: event.seq in {3, 700, 701, 2999})
+    assert await paged(store, Query(where=rare), 2) == [2999, 701, 700, 3]
+    assert await paged(store, Query(where=rare, after_seq=3), 2) == [700, 701, 2999]
+    assert await seqs(store, where=rare, last_n=3) == [701, 700, 3]
+    assert await seqs(store, where=rare, last_n=9) == [2999, 701, 700, 3]
+    assert await store.count(Query(where=rare)) == 4
+
+
 async def test_a_predicate_that_raises_reaches_the_reader_and_not_the_store(store):
     filled(store, 1, 2, 3)
     with pytest.raises(ZeroDivisionError):

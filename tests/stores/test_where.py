@@ -20,7 +20,12 @@ def event(**given):
         "timestamp_us": T0,
         "event_name": "req_llm.request.stop",
         "measurements": {"duration": 5, "tokens": {"prompt": 120}, "gen_ai.usage.input": 7},
-        "metadata": {"model": "gpt-4", "user": {"name": "ann", "paid": True}, "none": None},
+        "metadata": {
+            "model": "gpt-4",
+            "user": {"name": "ann", "paid": True},
+            "none": None,
+            "stops": ["a", "b"],
+        },
         "experiment_id": "e",
         "experiment_name": "e",
         "condition": "control",
@@ -57,7 +62,7 @@ FITS = [
     {"metadata": {"user.name": OneOf(["ann", "bob"])}},
     {"metadata": {"user.name": Ge("a")}},
     {"metadata": {"user.paid": True, "none": None}},
-    {"metadata": {"none": Ne(3)}},
+    {"metadata": {"none": Ne(3), "stops": ("a", "b")}},
     {"predicate": lambda e: e.measurements["duration"]},
 ]
 
