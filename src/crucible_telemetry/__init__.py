@@ -1,1 +1,141 @@
-"""Research telemetry for async experiments."""
+"""Research telemetry for async LLM and ML experiments: every event captured, isolated, measured live.
+
+An event's way through the house::
+
+    1 · emit      events/      execute, span: who listens → encode once → append to a mailbox
+    2 · collect   collect/     a supervised actor takes a batch: wanted? → private → enriched → columns
+    3 · keep      stores/      in order of (time, seq)        3 · count   metrics/   the live board
+    4 · understand analysis/   windows, figures at rest       4 · take away export/  JSON Lines
+
+    experiment.py  the handle users hold     lab.py  puts the pieces together
+    runtime/       the ground: actors and supervisors, which know nothing of telemetry
+
+Two rules: know what you hold, never who holds you; and one queue, forward only — the single thing that
+flows back is waiting. Import contracts hold the first, `Mailbox` the second.
+
+What is imported here is light; the lab (and NumPy with it) loads when it is first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from crucible_telemetry.errors import (
+    ConfigurationError,
+    CrucibleError,
+    ExperimentFailed,
+    ExportError,
+    HandlerExists,
+    LabClosed,
+    LifecycleError,
+    NotBuiltYet,
+    QueryError,
+    UnknownExperiment,
+)
+from crucible_telemetry.events.bus import execute, execute_nowait
+from crucible_telemetry.events.event import Event, Outcome
+from crucible_telemetry.events.instrument import instrument
+from crucible_telemetry.events.routes import attach, attach_many, detach, list_handlers
+from crucible_telemetry.events.span import LlmCall, Span, bind, current_span, llm_call, span
+
+if TYPE_CHECKING:
+    from crucible_telemetry import testing
+    from crucible_telemetry.collect.progress import Counts, FlushResult, Health
+    from crucible_telemetry.collect.trial import Trial
+    from crucible_telemetry.collect.trials import TrialRecord
+    from crucible_telemetry.experiment import Experiment, current_experiment
+    from crucible_telemetry.lab import Lab
+    from crucible_telemetry.metrics.figures import Summary
+    from crucible_telemetry.stores.base import (
+        Between,
+        Ge,
+        Gt,
+        Last,
+        LastN,
+        Le,
+        Lt,
+        Ne,
+        OneOf,
+        Where,
+    )
+
+__version__ = "0.1.0"
+
+_LATE = {
+    "testing": "testing",
+    "Counts": "collect.progress",
+    "FlushResult": "collect.progress",
+    "Health": "collect.progress",
+    "Trial": "collect.trial",
+    "TrialRecord": "collect.trials",
+    "Experiment": "experiment",
+    "current_experiment": "experiment",
+    "Lab": "lab",
+    "Summary": "metrics.figures",
+    **dict.fromkeys(
+        ("Between", "Ge", "Gt", "Last", "LastN", "Le", "Lt", "Ne", "OneOf", "Where"), "stores.base"
+    ),
+}
+
+__all__ = [
+    "Between",
+    "ConfigurationError",
+    "Counts",
+    "CrucibleError",
+    "Event",
+    "Experiment",
+    "ExperimentFailed",
+    "ExportError",
+    "FlushResult",
+    "Ge",
+    "Gt",
+    "HandlerExists",
+    "Health",
+    "Lab",
+    "LabClosed",
+    "Last",
+    "LastN",
+    "Le",
+    "LifecycleError",
+    "LlmCall",
+    "Lt",
+    "Ne",
+    "NotBuiltYet",
+    "OneOf",
+    "Outcome",
+    "QueryError",
+    "Span",
+    "Summary",
+    "Trial",
+    "TrialRecord",
+    "UnknownExperiment",
+    "Where",
+    "__version__",
+    "attach",
+    "attach_many",
+    "bind",
+    "current_experiment",
+    "current_span",
+    "detach",
+    "execute",
+    "execute_nowait",
+    "instrument",
+    "list_handlers",
+    "llm_call",
+    "span",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is heavy when it is first asked for (PEP 562)."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # noqa: PLC0415 - needed here only
+
+    module = importlib.import_module(f"{__name__}.{_LATE[name]}")
+    value = module if name == "testing" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -44,7 +44,10 @@ def application() -> "typer.Typer":
     def crucible(
         *,
         version: Annotated[
-            bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")
+            bool,
+            typer.Option(
+                "--version", callback=show_version, is_eager=True, help="Print the version."
+            ),
         ] = False,
     ) -> None:
         """Research telemetry for async LLM and ML experiments."""

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.collect.prepare import Prepared, Preparer
 from crucible_telemetry.collect.progress import Progress, Quarantined, merged
+from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.events.bus import log
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.events.mailbox import Attendant, Gate, Mailbox
+from crucible_telemetry.events.mailbox import Attendant, Gate, Mailbox, log
 from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.events.shape import decode_rows, dictionaries
 from crucible_telemetry.metrics.board import Board
@@ -48,8 +48,10 @@ class Collector(Attendant):
         self.reader, self.preparer, self.store = reader, preparer, store
         self.box = Mailbox(self, capacity=mailbox_size, wants=self._wants())
         self.box.dropping = reader.spec.overflow == "drop_newest"
-        self.progress = Progress(board=Board.empty())
-        self.since = self.progress.board  # the board that reset_live empties
+        if reader.spec.stop_at_sample_size:
+            self.box.quota = Quota(reader.spec.sample_size or 0)
+        self.box.settle()
+        self.progress = Progress(live=Board.empty())
         self.owner: Any = None  # the Experiment, for ct.current_experiment()
         self.loop = LoopHandle.current()
         self.batches = self.drained_by_emitters = self.runs = 0
@@ -103,7 +105,9 @@ class Collector(Attendant):
             prepared = self._prepared
             expected = 0 if prepared is None or prepared.columns is None else len(prepared.columns)
             if ahead not in (0, expected):
-                raise AssertionError(f"store is {ahead} events ahead of the collector, not {expected}")
+                raise AssertionError(
+                    f"store is {ahead} events ahead of the collector, not {expected}"
+                )
 
     # -- what the mailbox asks ------------------------------------------------------------------
 
@@ -112,6 +116,14 @@ class Collector(Attendant):
         if not self.woken_ns:
             self.woken_ns = monotonic_ns()
         self._awake.set()
+
+    def dropped(self) -> None:
+        """The first event was dropped, by choice."""
+        log.warning(
+            'experiment %r drops events: its mailbox of %d is full and overflow is "drop_newest"',
+            self.reader.experiment_id,
+            self.box.capacity,
+        )
 
     def hurry(self) -> None:
         """A batch is there: linger no longer."""
@@ -139,7 +151,9 @@ class Collector(Attendant):
             drained = self._drain(MAX_BATCH)
         except Exception as error:  # noqa: BLE001 - the emitter's program is not ours to break
             # Also RecursionError and MemoryError of a deep or starved caller: no event is to blame.
-            log.debug("a drain in an emitter's thread failed and is left to the collector: %r", error)
+            log.debug(
+                "a drain in an emitter's thread failed and is left to the collector: %r", error
+            )
             self.wake()
             return False
         finally:
@@ -184,6 +198,16 @@ class Collector(Attendant):
             self.progress = replace(self.progress, consumed=upto)
             self.box.remove(upto)
 
+    def make_inert(self) -> None:
+        """In a child of `fork`: what is queued is the parent's, locks may be held by nobody."""
+        self._lock = threading.RLock()
+        self._busy = False
+        self.box.gate = Gate.REFUSED
+        self.box.warning = (
+            f"experiment {self.reader.experiment_id!r} belongs to the parent process: what this child "
+            "emits is counted as refused, not collected"
+        )
+
     def close(self, gate: Gate) -> None:
         """Take nothing any more: rows that are still there, or come later, count as `gate`."""
         box = self.box
@@ -196,15 +220,35 @@ class Collector(Attendant):
 
     # -- draining -------------------------------------------------------------------------------
 
-    def drain_now(self) -> None:
-        """Take what is there, on the calling thread, if nobody else is at it."""
-        if not self._lock.acquire(blocking=False):
-            return
+    def drain_now(self, target: int) -> bool:
+        """One batch on the calling thread; False when another drains, or the actor must answer a crash."""
+        if self.progress.consumed >= target or not self._lock.acquire(blocking=False):
+            return False
         try:
-            while not self._busy and self._drain(MAX_BATCH):
-                pass
+            return not self._busy and self._drain_as_guest()
         finally:
             self._lock.release()
+
+    def drain_all(self) -> None:
+        """Everything accepted so far, on the calling thread; waits only for another drain in progress.
+
+        What cannot be drained (it crashes outside users' code) stays where it is.
+        """
+        target = self.box.accepted
+        with self._lock:
+            while not self._busy and self.progress.consumed < target and self._drain_as_guest():
+                pass
+
+    @property
+    def live_board(self) -> Board:
+        """The board since the last `reset_live`."""
+        return self.progress.live
+
+    def reset_live(self) -> None:
+        """Begin the live board anew after what has been drained."""
+        with self._lock:
+            progress = self.progress
+            self.progress = replace(progress, live=Board.empty(progress.stored))
 
     def _drain(self, limit: int) -> bool:
         """One batch, under the lock; False when there was none. Outside any scope."""
@@ -261,13 +305,13 @@ class Collector(Attendant):
         self.progress = after
 
     def _after(self, prepared: Prepared, progress: Progress) -> Progress:
-        board, stored = progress.board, progress.stored
+        live, stored = progress.live, progress.stored
         if prepared.columns is not None:
-            board = board.plus(prepared.columns, self.reader)
+            live = live.plus(prepared.columns, self.reader)
             stored += len(prepared.columns)
         return replace(
             progress,
-            board=board,
+            live=live,
             consumed=progress.consumed + prepared.taken,
             stored=stored,
             filtered=progress.filtered + prepared.filtered,
@@ -334,7 +378,10 @@ def _casualty(row: bytes, consumed: int, error: BaseException) -> Prepared:
         name = "(unreadable)"
     frames = tuple(f"{f.name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-8:])
     entry = Quarantined(
-        position=consumed, event_name=name, error=f"{type(error).__name__}: {error}"[:300], frames=frames
+        position=consumed,
+        event_name=name,
+        error=f"{type(error).__name__}: {error}"[:300],
+        frames=frames,
     )
     log.warning("event %r is quarantined: %s", name, entry.error)
     return Prepared(consumed, 1, None, 0, 0, 1, Counter(), (entry,))

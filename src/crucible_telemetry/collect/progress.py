@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-
 from msgspec import Struct
 
 from crucible_telemetry.metrics.board import Board
@@ -48,16 +47,15 @@ class Quarantined(Struct, frozen=True, kw_only=True):
 class Progress(Struct, frozen=True, kw_only=True):
     """Everything a batch changes, replaced in one assignment: a crash leaves the old one or the new one.
 
-    `consumed` rows have left the mailbox for good; `stored` is also the last seq given.
+    `live` is the board since the last reset; `consumed` rows have left the mailbox for good; `stored` is also the last seq given.
     """
 
-    board: Board
+    live: Board
     consumed: int = 0
     stored: int = 0
     filtered: int = 0
     sampled_out: int = 0
     quarantined: int = 0
-    lost: int = 0
     marks: "Counter[str]" = Counter()
     quarantine: tuple[Quarantined, ...] = ()
 
@@ -99,5 +97,3 @@ class FlushResult(Struct, frozen=True, kw_only=True):
 def merged(marks: "Counter[str]", more: "Counter[str]") -> "Counter[str]":
     """Two counts of marks as a new one."""
     return marks + more if more else marks
-
-

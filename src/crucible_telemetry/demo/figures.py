@@ -1,8 +1,10 @@
 """What was measured in a compressed replay, in the seconds of the trace."""
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from crucible_telemetry.analysis.welch import Moments
+from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.demo.traces import Trace
 from crucible_telemetry.metrics.figures import Summary
 
@@ -80,24 +82,10 @@ def reproduced(shown: Figures, trace: Trace) -> list[Reproduced]:
     ]
 
 
-COUNTED = (
-    "stored",
-    "filtered",
-    "sampled_out",
-    "skipped",
-    "dropped",
-    "quarantined",
-    "late",
-    "refused",
-    "in_flight",
-)
-"""Where an event that was emitted can be; together they are all of them."""
-
-
-def law(counts: object) -> tuple[bool, str]:
+def law(counts: Counts) -> tuple[bool, str]:
     """Whether every emitted event is accounted for, and the sum written out (zeros left out)."""
-    parts = {name: int(getattr(counts, name)) for name in COUNTED}
-    emitted = int(counts.emitted)
+    parts = asdict(counts)
+    emitted = parts.pop("emitted")
     terms = [f"{number} {name}" for name, number in parts.items() if number or name == "stored"]
-    holds = emitted == sum(parts.values())
+    holds = emitted == counts.accounted
     return holds, f"{emitted} emitted {'=' if holds else '≠'} {' + '.join(terms)}"

@@ -12,7 +12,6 @@ import anyio
 
 import crucible_telemetry as ct
 from crucible_telemetry.demo.traces import Call, Trace
-from crucible_telemetry.events.span import Span
 
 MIN_GAP_S = 0.004
 """Chunks are not replayed closer than this: event loops wake up to a millisecond late."""
@@ -43,7 +42,7 @@ def chunk_times(call: Call, speed: float) -> Iterator[tuple[float, int]]:
         sent = due
 
 
-async def stream(call: Call, span: Span, speed: float) -> None:
+async def stream(call: Call, span: ct.Span, speed: float) -> None:
     """Mark each chunk when it is due; a recorded failure comes when the recorded call ended."""
     start = anyio.current_time()
     if call.error_code is None:

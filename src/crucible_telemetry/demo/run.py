@@ -7,6 +7,7 @@ import anyio
 from msgspec import Struct
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 
 import crucible_telemetry as ct
 from crucible_telemetry.analysis.welch import welch
@@ -77,7 +78,7 @@ class Watch:
             finally:
                 live.update(self._current(), refresh=True)
 
-    def _current(self) -> object:
+    def _current(self) -> Table:
         return screen.live_table(_now(self.arms, self.speed), self.total, self.title)
 
     async def _lines(self) -> None:
@@ -125,6 +126,14 @@ def show_difference(
     console.print(screen.difference(result, published[1] - published[0]), highlight=False)
 
 
+async def make_directory(out: Path) -> None:
+    """Where the events will go; ExportError before anything is replayed when that cannot be."""
+    try:
+        await anyio.Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ct.ExportError(str(out), error.strerror or str(error)) from error
+
+
 async def take_away(arm: Arm, out: Path, console: Console) -> None:
     """Every stored event as a line of JSON, under the experiment's name."""
     path = out / f"{arm.trace.name}.jsonl"
@@ -162,7 +171,7 @@ async def demo(
 
     Takes the longer trace's time divided by `speed`; files in `out` are overwritten.
     """
-    await anyio.Path(out).mkdir(parents=True, exist_ok=True)
+    await make_directory(out)
     async with ct.Lab() as lab:
         arms = [
             await start(lab, trace, condition)

@@ -9,8 +9,8 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import Any, TypeVar, cast
 
-from crucible_telemetry.events.bus import Name
 from crucible_telemetry.events.event import event_name
+from crucible_telemetry.events.routes import Name
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
 from crucible_telemetry.events.span import Span
 

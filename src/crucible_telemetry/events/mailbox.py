@@ -13,9 +13,14 @@ Rules of this file, each measured or learnt by losing events:
 """
 
 import itertools
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+# No NullHandler: a researcher who loses events must read it, and Python's handler of last resort
+# prints warnings when nothing is configured.
+log: Final = logging.getLogger("crucible_telemetry")
 
 LARGE_ROW: Final = 512
 """Bytes above which a row is looked at twice: counted by size, checked for depth and for the limit."""
@@ -44,11 +49,26 @@ class Tally:
         return int(repr(self._count)[6:-1])  # "count(5)": reading it otherwise would count
 
 
+class Quota(Protocol):
+    """Says how much may still start."""
+
+    def admits(self, name: str, trial: int, *, starts: bool) -> bool:
+        """Whether an event in this trial, or that starts or ends an operation, may come in."""
+        ...
+
+
 class Attendant:
     """What a mailbox asks of whoever empties it; the collector is the one that answers."""
 
+    owner: Any = None
+    """The experiment behind it, for `ct.current_experiment`."""
+
     def wake(self) -> None:
         """Rows have come to an empty mailbox. From any thread."""
+        raise AttributeError
+
+    def dropped(self) -> None:
+        """The first event was dropped. From any thread."""
         raise AttributeError
 
     def hurry(self) -> None:
@@ -72,9 +92,9 @@ class Mailbox:
     """Bounded in rows (`capacity`) and in bytes of large rows (`capacity_bytes`)."""
 
     __slots__ = (
-        "append", "attendant", "batch_rows", "capacity", "capacity_bytes", "closed", "dropping", "gate",
-        "large_bytes", "mark", "max_event_bytes", "open_spans", "peak", "refusals", "rows", "scope_leaks",
-        "tick", "ticks", "wants",
+        "_gate", "append", "attendant", "batch_rows", "capacity", "capacity_bytes", "closed", "dropping",
+        "large_bytes", "mark", "max_event_bytes", "open_spans", "peak", "quota", "refusals", "rows",
+        "scope_leaks", "slow", "tick", "ticks", "wants", "warning",
     )  # fmt: skip
 
     def __init__(
@@ -95,17 +115,39 @@ class Mailbox:
         self.capacity_bytes = capacity_bytes
         self.max_event_bytes = max_event_bytes
         self.wants = wants
-        self.gate: Gate | None = None
+        self._gate: Gate | None = None
         self.closed = False
         self.dropping = False
+        self.quota: Quota | None = None
         self.mark = 1
         self.peak = 0
         self.large_bytes = 0
         self.scope_leaks = 0
+        self.warning: str | None = None
         self.open_spans: dict[int, Any] = {}
         self.ticks = Tally()
         self.tick = self.ticks.add
-        self.refusals = {gate: Tally() for gate in Gate} | {"dropped": Tally()}
+        self.refusals: dict[str, Tally] = {gate: Tally() for gate in Gate} | {"dropped": Tally()}
+        self.slow = False
+        self.settle()
+
+    @property
+    def gate(self) -> Gate | None:
+        """Why nothing is taken; None while everything is."""
+        return self._gate
+
+    @gate.setter
+    def gate(self, gate: Gate | None) -> None:
+        self._gate = gate
+        self.settle()
+
+    def settle(self) -> None:
+        """Sum up, after a change, whether an emit must go the careful way: one look instead of four."""
+        self.slow = bool(self._gate or self.dropping or self.quota or self.wants)
+
+    def admits(self, name: str, trial: int, *, starts: bool) -> bool:
+        """Whether the sample still takes this event."""
+        return self.quota is None or self.quota.admits(name, trial, starts=starts)
 
     def __len__(self) -> int:
         return len(self.rows) - 1
@@ -124,14 +166,19 @@ class Mailbox:
     def refuse(self, gate: str) -> None:
         """Count an event that was offered and not taken."""
         self.tick()
-        self.refusals[gate].add()
+        first = self.refusals[gate].add() == 0
+        if first and gate == "dropped":
+            self.attendant.dropped()
+        if self.warning is not None:
+            text, self.warning = self.warning, None
+            log.warning(text)
 
     def offer(self, row: bytes, *, began: bool = False) -> bool:
         """Take a row, or count why not; True when the mailbox is full now.
 
         `began` marks the end of a span that began before a pause: it is stored.
         """
-        gate = self.gate
+        gate = self._gate
         if gate is not None and not (began and gate is Gate.SKIPPED):
             self.refuse(gate)
             return False
@@ -150,17 +197,12 @@ class Mailbox:
             self.attendant.sweep()
             return False
         waiting = len(self.rows) - 1
-        if waiting > self.peak:
-            self.peak = waiting
-        asleep = self.mark < self.batch_rows
-        if waiting < self.batch_rows:
-            self.mark = self.batch_rows
-            self.attendant.wake()
-            return self.full
-        self.mark = self.capacity
-        if asleep:
-            self.attendant.wake()
-        self.attendant.hurry()
+        self.peak = max(self.peak, waiting)
+        # The mark before the wake-up, and always a wake-up: whoever raises the mark answers for it.
+        self.mark = self.batch_rows if waiting < self.batch_rows else self.capacity
+        self.attendant.wake()
+        if waiting >= self.batch_rows:
+            self.attendant.hurry()
         return self.full
 
     def sleep(self) -> bool:

@@ -13,7 +13,8 @@ from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.events import bus
 from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import event_name
-from crucible_telemetry.events.mailbox import Mailbox
+from crucible_telemetry.events.mailbox import Mailbox, log
+from crucible_telemetry.events.routes import Name
 from crucible_telemetry.events.scope import (
     Scope,
     current_scope,
@@ -52,7 +53,7 @@ class Span(Scope):
 
     def __init__(
         self,
-        event: bus.Name,
+        event: Name,
         metadata: Mapping[str, Any] | None = None,
         traceparent: str | None = None,
     ) -> None:
@@ -143,7 +144,7 @@ class Span(Scope):
         for box in self.began.heard_by:
             box.open_spans[span_id] = self
         own: Link = (span_id, self.parent_id, trace, False)
-        full = bus.emit_span(self, start, {}, self.metadata, own, None)
+        full = bus.emit_span(self, start, {}, self.metadata, own, self.began)
         if full is not None:
             full.attendant.drain_here()
 
@@ -200,9 +201,9 @@ class Span(Scope):
             try:
                 self.parent_id, self.trace = int(parts[2], 16), f"{int(parts[1], 16):032x}"
             except ValueError:
-                bus.log.warning("traceparent %r is not W3C trace context; ignored", traceparent)
+                log.warning("traceparent %r is not W3C trace context; ignored", traceparent)
         else:
-            bus.log.warning("traceparent %r is not W3C trace context; ignored", traceparent)
+            log.warning("traceparent %r is not W3C trace context; ignored", traceparent)
 
 
 class LlmCall(Span):
@@ -243,7 +244,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 def span(
-    event: bus.Name, metadata: Mapping[str, Any] | None = None, *, traceparent: str | None = None
+    event: Name, metadata: Mapping[str, Any] | None = None, *, traceparent: str | None = None
 ) -> Span:
     """A span: ``with ct.span("tool.search", {"query_id": 7}) as span: …`` (or ``async with``).
 

@@ -1,0 +1,122 @@
+"""What can be asked of one experiment's stored events, over whatever store keeps them."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, Final
+
+from crucible_telemetry.analysis.windows import WindowRow, windowed
+from crucible_telemetry.clock import monotonic_ns, wall_us
+from crucible_telemetry.collect.life import Life
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.spec import State
+from crucible_telemetry.errors import QueryError
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.event import Event
+from crucible_telemetry.metrics import summary as figures
+from crucible_telemetry.metrics.board import Board
+from crucible_telemetry.metrics.figures import Summary, Timing
+from crucible_telemetry.metrics.rest import at_rest
+from crucible_telemetry.stores.base import Last, Query, Store, Where, Window, to_us, window_query
+
+PAGE: Final = 4096
+
+
+class Reading:
+    """The reading side of one experiment; callers flush first."""
+
+    def __init__(self, store: Store, reader: ExperimentReader) -> None:
+        self._store, self._reader = store, reader
+
+    async def pages(self, where: Where | None, size: int) -> AsyncIterator[list[Event]]:
+        """Events that fit in order of time, as they were at the first page."""
+        query = Query(where=where, upto_seq=self._store.last_seq)
+        after = None
+        while True:
+            page = await self._store.page(query, after, size)
+            if page.events:
+                yield page.events
+            if len(page.events) < size:
+                return
+            after = page.position
+
+    async def events(self, where: Where | None) -> list[Event]:
+        """All events that fit."""
+        return [event async for page in self.pages(where, PAGE) for event in page]
+
+    async def count(self, where: Where | None) -> int:
+        """How many events fit."""
+        return await self._store.count(Query(where=where))
+
+    async def window(self, window: Window, where: Where | None, life: Life) -> list[Event]:
+        """Events of a window that fit."""
+        now_us = await self._now_us(life) if isinstance(window, Last) and window.now is None else 0
+        query = window_query(window, where, now_us=now_us)
+        page = await self._store.page(query, None, max(self._store.last_seq, 1))
+        return page.events
+
+    async def _now_us(self, life: Life) -> int:
+        """Where a `Last` ends: see `Experiment.window`."""
+        end_us = wall_us() if life.ended_us is None else life.ended_us
+        newest = await self._store.page(Query(last_n=1), None, 1)
+        if not newest.events:
+            return end_us
+        newest_us = newest.events[-1].timestamp_us
+        # Events that carry their own time (replay, import) lie outside the experiment's own.
+        own_time = newest_us < life.started_us or newest_us > end_us
+        return newest_us if own_time else end_us
+
+    async def windowed(
+        self, size: timedelta | float, step: timedelta | float, where: Where | None, life: Life
+    ) -> list[WindowRow]:
+        """Figures per window."""
+        parts = await self._parts(where)
+        return windowed(parts, to_us(size, "size"), to_us(step, "step"), life.pauses(wall_us()))
+
+    async def metrics(
+        self,
+        life: Life,
+        marks: dict[str, int],
+        custom: dict[str, Any],
+        by: str | None,
+        where: Where | None,
+    ) -> Summary:
+        """Figures at rest."""
+        parts = await self._parts(where)
+        first_us = min((int(part.timestamp_us.min()) for part in parts if len(part)), default=None)
+        last_us = max((int(part.timestamp_us.max()) for part in parts if len(part)), default=None)
+        timing = _timing(life, first_us, last_us, marks)
+        return at_rest(parts, self._reader, timing, custom=custom, by_event=_by_event(by))
+
+    async def _parts(self, where: Where | None) -> list[Columns]:
+        if where is None:
+            return await self._store.columns()
+        return await self._store.columns(where=where)
+
+    def live(
+        self,
+        board: Board,
+        life: Life,
+        marks: dict[str, int],
+        custom: dict[str, Any],
+        by: str | None,
+    ) -> Summary:
+        """Figures of a board."""
+        timing = _timing(life, None, None, marks)
+        return figures.live(board, self._reader, timing, custom=custom, by_event=_by_event(by))
+
+
+def _by_event(by: str | None) -> bool:
+    if by not in (None, "event"):
+        raise QueryError("by", f"want None or 'event', not {by!r}")
+    return by == "event"
+
+
+def _timing(life: Life, first_us: int | None, last_us: int | None, marks: dict[str, int]) -> Timing:
+    now_ns = monotonic_ns()
+    return Timing(
+        first_us=first_us,
+        last_us=last_us,
+        active_s=life.seconds(State.RUNNING, now_ns),
+        paused_s=life.seconds(State.PAUSED, now_ns),
+        marks=marks,
+    )

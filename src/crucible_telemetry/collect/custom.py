@@ -1,0 +1,74 @@
+"""Users' own metrics: calculators over all events, and streaming ones fed batch by batch.
+
+One that raises is marked and dropped; the events are not.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.event import Event
+from crucible_telemetry.events.mailbox import log
+
+
+class CustomMetrics:
+    """The custom metrics of one experiment; `failed` says which were dropped and why."""
+
+    def __init__(self, metrics: dict[str, Any], reader: ExperimentReader) -> None:
+        self._streaming = {name: m for name, m in metrics.items() if hasattr(m, "add")}
+        self._calculators = {name: m for name, m in metrics.items() if name not in self._streaming}
+        self._reader = reader
+        self._upto_seq = 0
+        self.failed: dict[str, str] = {}
+
+    @property
+    def calculates(self) -> bool:
+        """Whether some metric needs all events at rest."""
+        return bool(self._calculators)
+
+    @property
+    def streams(self) -> bool:
+        """Whether some metric wants each batch."""
+        return bool(self._streaming)
+
+    def tell(self, columns: Columns) -> None:
+        """Feed a committed batch to the streaming ones; each event once."""
+        for at, event in enumerate(self._reader.events(columns, range(len(columns)))):
+            seq = columns.first_seq + at
+            if seq > self._upto_seq:
+                self._upto_seq = seq
+                self._add(event)
+
+    def _add(self, event: Event) -> None:
+        for name, metric in list(self._streaming.items()):
+            try:
+                metric.add(event)
+            except Exception as error:  # noqa: BLE001 - a user's metric may raise anything
+                self._drop(name, error)
+
+    def live(self) -> dict[str, Any]:
+        """Results of the streaming ones."""
+        return {
+            name: self._asked(name, metric.result) for name, metric in list(self._streaming.items())
+        }
+
+    def at_rest(self, events: Sequence[Event]) -> dict[str, Any]:
+        """Results of all."""
+        results = self.live()
+        for name, metric in list(self._calculators.items()):
+            results[name] = self._asked(name, lambda metric=metric: metric.calculate(events))
+        return results
+
+    def _asked(self, name: str, ask: Any) -> Any:
+        try:
+            return ask()
+        except Exception as error:  # noqa: BLE001 - a user's metric may raise anything
+            self._drop(name, error)
+            return None
+
+    def _drop(self, name: str, error: Exception) -> None:
+        self._streaming.pop(name, None)
+        self._calculators.pop(name, None)
+        self.failed[name] = f"{type(error).__name__}: {error}"[:200]
+        log.warning("custom metric %r raised and is dropped: %r", name, error)

@@ -1,0 +1,62 @@
+"""The life of one experiment: its state, and the time it ran and was paused. PURE: times are handed in."""
+
+from crucible_telemetry.collect.spec import State, next_state
+
+
+class Life:
+    """State by the table of `spec.py`; `pauses_us` are (from, to) in wall time, µs since the epoch."""
+
+    __slots__ = (
+        "_active_ns",
+        "_since_ns",
+        "ended_us",
+        "experiment_id",
+        "pauses_us",
+        "started_us",
+        "state",
+    )
+
+    def __init__(self, experiment_id: str, now_us: int, now_ns: int) -> None:
+        self.experiment_id = experiment_id
+        self.state = State.RUNNING
+        self.started_us = now_us
+        self.ended_us: int | None = None
+        self.pauses_us: list[tuple[int, int]] = []
+        self._since_ns = now_ns
+        self._active_ns = {State.RUNNING: 0, State.PAUSED: 0}
+
+    def move(self, command: str, now_us: int, now_ns: int) -> State:
+        """Carry a command out; `LifecycleError` when the state does not allow it."""
+        after = next_state(self.experiment_id, self.state, command)
+        if after is self.state:
+            return after
+        if self.state in self._active_ns:
+            self._active_ns[self.state] += now_ns - self._since_ns
+        if self.state is State.PAUSED:
+            self.pauses_us[-1] = (self.pauses_us[-1][0], max(now_us, self.pauses_us[-1][0]))
+        if after is State.PAUSED:
+            self.pauses_us.append((now_us, now_us))
+        if after not in self._active_ns and self.ended_us is None:
+            self.ended_us = now_us
+        self._since_ns = now_ns
+        self.state = after
+        return after
+
+    @property
+    def pause_count(self) -> int:
+        """How often it was paused."""
+        return len(self.pauses_us)
+
+    def pauses(self, now_us: int) -> list[tuple[int, int]]:
+        """Pauses so far; one that goes on ends now."""
+        done = list(self.pauses_us)
+        if self.state is State.PAUSED:
+            done[-1] = (done[-1][0], max(now_us, done[-1][0]))
+        return done
+
+    def seconds(self, state: State, now_ns: int) -> float:
+        """Seconds spent running or paused, on the monotonic clock."""
+        spent = self._active_ns[state]
+        if self.state is state:
+            spent += now_ns - self._since_ns
+        return spent / 1e9

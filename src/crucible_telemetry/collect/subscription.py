@@ -1,0 +1,85 @@
+"""Following an experiment: an async iterator over events as they are stored."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final, Self
+
+from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.spec import State
+from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.event import Event, event_name, matches_pattern
+from crucible_telemetry.runtime.loops import Signal
+from crucible_telemetry.stores.base import Query
+
+PAGE: Final = 512
+_LIVING: Final = (State.RUNNING, State.PAUSED)
+
+
+class Subscription:
+    """An iterator, not a generator: nothing stays suspended when the loop around it is left.
+
+    Begins with the next event stored after it was made; ends when the experiment ends.
+    """
+
+    def __init__(self, experiment: Any, collector: Collector, patterns: Any) -> None:
+        self._experiment, self._collector = experiment, collector
+        self._patterns = _patterns(patterns)
+        self._after_seq = collector.progress.stored
+        self._ready: deque[Event] = deque()
+        self._more = Signal()
+        collector.after_commit = (*collector.after_commit, self._tell)
+
+    def close(self) -> None:
+        """Follow no longer."""
+        self._collector.after_commit = tuple(
+            tell for tell in self._collector.after_commit if tell != self._tell
+        )
+        self._patterns = ()
+
+    def _tell(self, columns: Columns) -> None:
+        self._more.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._ready:
+            if not self._patterns:
+                raise StopAsyncIteration
+            self._more.clear()
+            living = self._experiment.state in _LIVING
+            await self._fetch()
+            if (
+                not self._ready
+                and not living
+                and self._after_seq >= self._collector.progress.stored
+            ):
+                self.close()
+                raise StopAsyncIteration
+            if not self._ready and living:
+                await self._more.wait()
+        return self._ready.popleft()
+
+    async def _fetch(self) -> None:
+        page = await self._collector.store.page(Query(after_seq=self._after_seq), None, PAGE)
+        if page.events:
+            self._after_seq = page.events[-1].seq
+        self._ready.extend(
+            event
+            for event in page.events
+            if any(matches_pattern(pattern, event.event_name) for pattern in self._patterns)
+        )
+
+    def wake(self) -> None:
+        """Look again: the experiment may have ended."""
+        self._more.set()
+
+
+def _patterns(patterns: str | Iterable[Any]) -> tuple[str, ...]:
+    if isinstance(patterns, str):
+        return (patterns,)
+    found = tuple(event_name(pattern) for pattern in patterns)
+    if not found:
+        raise ConfigurationError("patterns", "want at least one event name or pattern")
+    return found

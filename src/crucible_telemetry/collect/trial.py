@@ -1,0 +1,117 @@
+"""One run of one item: `async with exp.trial(item=…) as trial`; its identity is on every event inside."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from crucible_telemetry.clock import monotonic_ns, wall_us
+from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.trials import TrialRecord, Trials
+from crucible_telemetry.events.outcome import failure
+from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
+
+
+class Trial:
+    """A trial, not yet begun; begin it with `with` or `async with`, in whatever task does the work.
+
+    `experiment` is the experiment it belongs to; `item`, `repeat`, `attempt` say which trial it is.
+    """
+
+    def __init__(
+        self,
+        experiment: Any,
+        trials: Trials,
+        collector: Collector,
+        identity: dict[str, Any],
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        self.experiment = experiment
+        self._trials, self._collector, self._identity = trials, collector, identity
+        self._release = release
+        self._scope: Scope | None = None
+        self._record: TrialRecord | None = None
+        self._began_ns = 0
+        self._failed: str | None = None
+        self._scores: dict[str, Any] = {}
+
+    @property
+    def item(self) -> str:
+        """The item, as text."""
+        return str(self._identity["item"])
+
+    @property
+    def repeat(self) -> int:
+        """Which repeat of the item, from 0."""
+        return int(self._identity.get("repeat", 0))
+
+    @property
+    def record(self) -> TrialRecord | None:
+        """The stored record; None before the trial has begun."""
+        return None if self._record is None else self._trials.records[self._record.number]
+
+    def score(self, **scores: float | bool | str | None) -> None:
+        """Record scores; the last value of each name stands: ``trial.score(correct=True, bleu=0.31)``."""
+        self._scores.update(scores)
+
+    def fail(self, reason: str) -> None:
+        """Say that the trial failed although nothing was raised."""
+        self._failed = reason
+
+    def __enter__(self) -> Self:
+        outer = current_scope.get()
+        box = self._collector.box
+        self._record = self._trials.open(started_us=wall_us(), **self._identity)
+        self._began_ns = monotonic_ns()
+        inside = outer is not None and outer.box is box
+        span = outer.span if outer is not None and inside else None
+        link = outer.link if outer is not None and inside else None
+        self._scope = Scope(box, self._record.number, link, span, outer)
+        enter(self._scope)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._scope is not None and not leave(self._scope):
+            self._collector.box.scope_leaks += 1
+        self._end(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _end(self, error: BaseException | None) -> None:
+        outcome, reason = "ok", self._failed
+        if error is not None:
+            outcome, reason = failure(type(error).__name__).name.lower(), type(error).__name__
+        elif reason is not None:
+            outcome = "error"
+        if self._record is not None:
+            self._trials.close(
+                self._record.number,
+                ended_us=wall_us(),
+                duration_ns=monotonic_ns() - self._began_ns,
+                outcome=outcome,
+                scores=dict(self._scores),
+                reason=reason,
+            )
+        self._let_go()
+
+    def _let_go(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    def __del__(self) -> None:
+        # A trial handed out by lab.trials and never begun must not hold its place for ever.
+        self._let_go()

@@ -1,0 +1,437 @@
+"""The lab: owns experiments, the tree that supervises their collectors, and how all of it ends."""
+
+import os
+import secrets
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import anyio
+
+from crucible_telemetry import process
+from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.plan import TrialPlan, order_trials
+from crucible_telemetry.collect.prepare import Preparer
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.spec import LATER, ExperimentSpec, State, make_spec
+from crucible_telemetry.collect.trials import Trials
+from crucible_telemetry.collect.wanted import Guard
+from crucible_telemetry.errors import (
+    ConfigurationError,
+    CrucibleError,
+    LabClosed,
+    NotBuiltYet,
+    UnknownExperiment,
+)
+from crucible_telemetry.events.bus import announce
+from crucible_telemetry.events.mailbox import Tally, log
+from crucible_telemetry.events.routes import ROUTES, ProcessRoute, count_unheard, open_route
+from crucible_telemetry.experiment import Experiment, ExperimentScope
+from crucible_telemetry.metrics.figures import Summary
+from crucible_telemetry.runtime.children import ChildSpec, Node, Report, SupervisorEvent
+from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
+from crucible_telemetry.runtime.restart import Backoff, Intensity, Restart
+from crucible_telemetry.runtime.supervisor import Supervisor
+from crucible_telemetry.stores.memory import MemoryStore
+
+RESTARTS: Final = Intensity(restarts=3, period_s=5.0)
+BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
+MAX_UNHEARD: Final = 1024
+OTHER: Final = "(other)"
+_LIVING: Final = (State.RUNNING, State.PAUSED)
+
+
+class CloseReport(dict[str, str]):
+    """What closing a lab could not save, by experiment id; empty when all is well."""
+
+
+class Lab:
+    """The runtime that owns experiments: ``async with ct.Lab() as lab``.
+
+    `url`: ``"memory"`` (this version keeps experiments in memory). `handle_signals=True` makes SIGTERM
+    a clean stop (main thread; the former handler is restored and called). `max_event_bytes`: an event
+    larger than this has its large values replaced by length and hash. `close_timeout_s` bounds closing.
+    `privacy_key`: the key of the hashes that stand for redacted texts; a fresh one by default, so that
+    hashes compare within a lab only.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] = "memory",
+        *,
+        handle_signals: bool = False,
+        max_event_bytes: int = 2**20,
+        close_timeout_s: float = 10.0,
+        privacy_key: bytes | None = None,
+        **options: Any,
+    ) -> None:
+        for option in options:
+            if option in LATER:
+                raise NotBuiltYet(f"Lab({option}=)", LATER[option])
+            raise ConfigurationError(option, "unknown option of Lab")
+        if url not in ("memory", "memory://"):
+            raise NotBuiltYet(f"Lab({os.fspath(url)!r})", LATER["store"])
+        self.unheard_counts: dict[str, Tally] = {}
+        self.state = "new"
+        self._handle_signals = handle_signals
+        self._max_event_bytes = max_event_bytes
+        self._close_timeout_s = close_timeout_s
+        self._key = privacy_key or secrets.token_bytes(32)
+        self._experiments: dict[str, Experiment] = {}
+        self._collectors: dict[str, Collector] = {}
+        self._supervisor = Supervisor("lab", intensity=RESTARTS, on_event=self._heard)
+        self._root: RootTask | None = None
+        self._loop: LoopHandle | None = None
+        self._report = CloseReport()
+
+    # -- open and close -------------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Start the supervision tree in a root task of its own; `close` may run in another task."""
+        if self.state != "new":
+            raise LabClosed("open", f"{self.state} already")
+        self.state = "open"
+        self._loop = LoopHandle.current()
+        self._root = spawn_root(self._live, "crucible-lab")
+        process.remember(self)
+        await self._supervisor.ready.wait()
+        if self._handle_signals:
+            process.handle_sigterm(self, self._loop)
+        return self
+
+    async def close(self) -> CloseReport:
+        """Flush and stop everything, newest experiment first, within `close_timeout_s`; returns what it
+        could not save. A second call changes nothing.
+        """  # noqa: D205 - the summary is one sentence
+        if self.state != "open":
+            return self._report
+        self.state = "closing"
+        with anyio.CancelScope(shield=True):
+            await self._wind_down()
+            root, loop = self._root, self._loop
+            if root is not None and loop is not None and not loop.closed:
+                root.cancel()
+                with anyio.move_on_after(self._close_timeout_s):
+                    await root.wait()
+        return self._report
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _live(self) -> None:
+        try:
+            await self._supervisor.run()
+        finally:
+            # The loop ends with the lab open: the last chance to save anything.
+            if self.state == "open":
+                self.state = "closing"
+                with anyio.CancelScope(shield=True):
+                    await self._wind_down()
+
+    async def _wind_down(self) -> None:
+        process.forget(self)
+        for experiment in reversed(list(self._experiments.values())):
+            # First what waits for nothing: whatever else fails, the data is whole.
+            experiment.freeze_if_living()
+        with anyio.move_on_after(self._close_timeout_s) as limit:
+            for experiment in reversed(list(self._experiments.values())):
+                await self._export_on_exit(experiment)
+        if limit.cancelled_caught:
+            self._report["lab"] = f"closing took longer than {self._close_timeout_s:g} s"
+        self._tell_unheard()
+        self.state = "closed"
+        for what, why in self._report.items():
+            log.warning("lab closed, not saved: %s: %s", what, why)
+
+    def begin_terminate(self, signal_number: int) -> None:
+        """Close in a root task, then let the signal do what it does without us. On the loop."""
+
+        async def terminate() -> None:
+            await self.close()
+            signal.raise_signal(signal_number)
+
+        spawn_root(terminate, "crucible-terminate")
+
+    def make_inert(self) -> None:
+        """In a child of `fork`: the parent's data is the parent's; emits are counted, with one warning."""
+        self.state = "forked"
+        for collector in self._collectors.values():
+            collector.make_inert()
+
+    async def _export_on_exit(self, experiment: Experiment) -> None:
+        path = experiment.spec.export_on_exit
+        if path is None or experiment.exported:
+            return
+        experiment.exported = True
+        try:
+            await experiment.export(path)
+        except CrucibleError as error:
+            self._report[experiment.id] = str(error)
+
+    # -- experiments ----------------------------------------------------------------------------
+
+    def experiment(self, name: str, **options: Any) -> "_RunningExperiment":
+        """``async with lab.experiment("name", …) as exp``: starts, scopes (``capture="scope"``) and stops."""
+        return _RunningExperiment(self, name, {"capture": "scope", **options})
+
+    async def start_experiment(self, name: str, **options: Any) -> Experiment:
+        """Start an experiment that runs until someone stops it; hears the whole process by default.
+
+        Options (keyword only, an unknown one is an error): `hypothesis`, `condition="default"`, `tags`,
+        `metadata`, `sample_size`, `stop_at_sample_size`, `capture="process"|"scope"`, `events` (patterns),
+        `event_filter(event, measurements, metadata) -> bool`, `sampling_rate` (share of traces kept),
+        `sampling_strategy`, `seed`, `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
+        `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
+        `on_existing="new"|"resume"|"error"`, `export_on_exit=path`.
+        """
+        self._check_open("start an experiment")
+        spec = make_spec(name, options)
+        existing = self._existing(spec)
+        if existing is not None:
+            return existing
+        experiment_id = self._new_id(name)
+        collector = self._collector(experiment_id, spec)
+        experiment = Experiment(experiment_id, spec, collector, collector.reader.trials, self)
+        self._experiments[experiment_id] = experiment
+        self._collectors[experiment_id] = collector
+        try:
+            await self._supervisor.start_child(self._child(experiment_id, collector))
+        except BaseException:
+            self._experiments.pop(experiment_id, None)
+            self._collectors.pop(experiment_id, None)
+            raise
+        if spec.capture == "process":
+            self._open_route(experiment, collector)
+        count_unheard(self._note_unheard, on=True)
+        return experiment
+
+    def _existing(self, spec: ExperimentSpec) -> Experiment | None:
+        same = [e for e in self._experiments.values() if e.name == spec.name]
+        if not same or spec.on_existing == "new":
+            return None
+        if spec.on_existing == "error":
+            raise ConfigurationError(
+                "on_existing", f"experiment {same[-1].id!r} is named {spec.name!r} already"
+            )
+        return next((e for e in reversed(same) if e.state in _LIVING), None)
+
+    def _collector(self, experiment_id: str, spec: ExperimentSpec) -> Collector:
+        if self._loop is None or not self._loop.is_here():
+            raise ConfigurationError(
+                "lab", "experiments are started on the event loop the lab was opened on"
+            )
+        reader = ExperimentReader(experiment_id, spec, Trials())
+        preparer = Preparer(reader, Guard(spec, self._key))
+        collector = Collector(reader, preparer, MemoryStore(reader), spec.mailbox_size)
+        collector.box.max_event_bytes = self._max_event_bytes
+        return collector
+
+    def _child(self, experiment_id: str, collector: Collector) -> ChildSpec:
+        # Temporary: when it gives up, this experiment has failed and its siblings go on.
+        collecting = ChildSpec("collector", collector.run, backoff=BACKOFF)
+        supervisor = Supervisor(
+            experiment_id, [collecting], intensity=RESTARTS, on_event=self._heard
+        )
+        return supervisor.as_child(restart=Restart.TEMPORARY)
+
+    def _open_route(self, experiment: Experiment, collector: Collector) -> None:
+        others = ROUTES.processes
+        if others:
+            log.warning(
+                "experiment %r hears the whole process, and so do %d other(s): they share events, and "
+                'a comparison between them would be refused; capture="scope" keeps them apart',
+                experiment.id,
+                len(others),
+            )
+        open_route(ProcessRoute(collector.box, experiment.spec.events))
+
+    def _new_id(self, name: str) -> str:
+        slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
+        return f"{slug[:40].strip('-') or 'experiment'}-{secrets.token_hex(4)}"
+
+    async def release(self, experiment: Experiment) -> None:
+        """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
+        experiment.wake_subscribers()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._close_timeout_s):
+            await self._export_on_exit(experiment)
+            if self.state == "open":
+                await self._supervisor.stop_child(experiment.id)
+        if not any(e.state in _LIVING for e in self._experiments.values()):
+            self._tell_unheard()
+
+    def forget(self, experiment_id: str) -> None:
+        """Drop an experiment from the registry."""
+        self._experiments.pop(experiment_id, None)
+        self._collectors.pop(experiment_id, None)
+
+    # -- the registry ---------------------------------------------------------------------------
+
+    def get_experiment(self, experiment_id: str) -> Experiment:
+        """The experiment of this id; `UnknownExperiment` names one that is not there."""
+        try:
+            return self._experiments[experiment_id]
+        except KeyError:
+            raise UnknownExperiment(experiment_id, len(self._experiments)) from None
+
+    def list_experiments(
+        self, *, state: str | None = None, condition: str | None = None, tags: Iterable[str] = ()
+    ) -> list[Experiment]:
+        """Experiments in the order they started: of this state, of this condition, with all these tags."""
+        wanted = set(tags)
+        return [
+            e
+            for e in self._experiments.values()
+            if (state is None or e.state == state)
+            and (condition is None or e.spec.condition == condition)
+            and wanted.issubset(e.spec.tags)
+        ]
+
+    def is_paused(self, experiment_id: str) -> bool:
+        """Whether it is paused."""
+        return self.get_experiment(experiment_id).state is State.PAUSED
+
+    async def stop_experiment(self, experiment_id: str) -> Experiment:
+        """See `Experiment.stop`."""
+        return await self.get_experiment(experiment_id).stop()
+
+    async def pause_experiment(self, experiment_id: str) -> Experiment:
+        """See `Experiment.pause`."""
+        return await self.get_experiment(experiment_id).pause()
+
+    async def resume_experiment(self, experiment_id: str) -> Experiment:
+        """See `Experiment.resume`."""
+        return await self.get_experiment(experiment_id).resume()
+
+    async def calculate_metrics(self, experiment_id: str) -> Summary:
+        """See `Experiment.metrics`."""
+        return await self.get_experiment(experiment_id).metrics()
+
+    async def export(self, experiment_id: str, path: str | Path) -> Path:
+        """See `Experiment.export`."""
+        return await self.get_experiment(experiment_id).export(path)
+
+    async def cleanup(self, experiment_id: str, *, keep_data: bool = False) -> None:
+        """See `Experiment.cleanup`."""
+        await self.get_experiment(experiment_id).cleanup(keep_data=keep_data)
+
+    async def export_multiple(self, experiment_ids: Sequence[str], path: str | Path) -> Path:
+        """Not in this version."""
+        raise NotBuiltYet("export_multiple", "it comes with the other export formats")
+
+    async def compare_experiments(self, experiment_ids: Sequence[str], *, metric: str) -> Any:
+        """Not in this version; `analysis.welch` compares two means."""
+        raise NotBuiltYet("compare_experiments", "statistics by design come with ct.stats")
+
+    async def archive(self, experiment_id: str, url: str) -> None:
+        """Not in this version."""
+        raise NotBuiltYet("archive", "archives come with the stores that last")
+
+    async def restore(self, url: str) -> Experiment:
+        """Not in this version."""
+        raise NotBuiltYet("restore", "archives come with the stores that last")
+
+    async def reopen_experiment(self, experiment_id: str) -> Experiment:
+        """Not in this version: an experiment in memory dies with its process."""
+        raise NotBuiltYet("reopen_experiment", "it comes with the stores that last")
+
+    async def sql(self, query: str) -> Any:
+        """Not in this version."""
+        raise NotBuiltYet("sql", "it comes with the stores that last")
+
+    def trials(
+        self,
+        experiments: Sequence[Experiment],
+        *,
+        items: Iterable[object],
+        repeats: int = 1,
+        order: str = "interleaved",
+        seed: int | None = None,
+        skip_done: bool = False,
+        concurrency: int = 1,
+    ) -> TrialPlan:
+        """Trials of every item in every experiment, `concurrency` at a time: see `order_trials`.
+
+        ``async for trial in lab.trials(…): tg.start_soon(run, trial)`` where `run` begins with
+        ``async with trial``; the next is handed out when one of the running has ended. With `skip_done`
+        those that ended well before are left out; `stop_at_sample_size` ends an experiment's trials.
+        """
+        plan = order_trials(experiments, items, repeats, order, seed)
+        return TrialPlan(plan, concurrency, skip_done=skip_done)
+
+    # -- watching -------------------------------------------------------------------------------
+
+    def tree(self) -> Node:
+        """The supervision tree as data that prints."""
+        return self._supervisor.tree()
+
+    @property
+    def unheard(self) -> dict[str, int]:
+        """Events that no experiment took while one ran, by name."""
+        return {name: tally.value for name, tally in list(self.unheard_counts.items())}
+
+    def _note_unheard(self, name: str) -> None:
+        if not any(e.state in _LIVING for e in self._experiments.values()):
+            return
+        known = self.unheard_counts
+        if not known:
+            log.warning(
+                "event %r reached no experiment although one runs; lab.unheard counts such events",
+                name,
+            )
+        if name not in known and len(known) >= MAX_UNHEARD:
+            name = OTHER
+        known.setdefault(name, Tally()).add()
+
+    def _tell_unheard(self) -> None:
+        count_unheard(self._note_unheard, on=False)
+        if self.unheard_counts and self.state != "open":
+            total = sum(self.unheard.values())
+            names = ", ".join(sorted(self.unheard)[:5])
+            log.warning("%d events reached no experiment: %s", total, names)
+
+    def _heard(self, event: SupervisorEvent) -> None:
+        """What supervisors report is an event on the bus; an experiment whose supervisor gave up failed."""
+        name = event.supervisor if event.supervisor != "lab" else event.child
+        experiment = self._experiments.get(name)
+        if event.kind in (Report.CRASHED, Report.GAVE_UP) and event.error is not None:
+            log.warning(
+                "%s: %s %s: %r", event.supervisor, event.child, event.kind.value, event.error
+            )
+        if event.kind is Report.CRASHED and event.supervisor == "lab" and experiment is not None:
+            experiment.fail(event.error or RuntimeError("its supervisor ended"))
+        if event.kind is not Report.STARTED:
+            details = {
+                "supervisor": event.supervisor,
+                "child": event.child,
+                "error": repr(event.error),
+            }
+            announce(f"crucible.supervisor.{event.kind.value}", {"count": 1}, details)
+
+    def _check_open(self, command: str) -> None:
+        if self.state != "open":
+            raise LabClosed(command, "not open yet" if self.state == "new" else self.state)
+
+
+class _RunningExperiment:
+    """See `Lab.experiment`."""
+
+    def __init__(self, lab: Lab, name: str, options: Mapping[str, Any]) -> None:
+        self._lab, self._name, self._options = lab, name, dict(options)
+        self._experiment: Experiment | None = None
+        self._scope: ExperimentScope | None = None
+
+    async def __aenter__(self) -> Experiment:
+        self._experiment = await self._lab.start_experiment(self._name, **self._options)
+        self._scope = self._experiment.scope()
+        self._scope.__enter__()
+        return self._experiment
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._scope is not None:
+            self._scope.__exit__()
+        if self._experiment is not None:
+            await self._experiment.stop()

@@ -1,0 +1,66 @@
+"""What a lab owes the process it lives in: fork, the interpreter's end, SIGTERM.
+
+Knows labs by three verbs: `close`, `make_inert`, `begin_terminate`.
+"""
+
+import atexit
+import os
+import signal
+import weakref
+from typing import Any
+
+import anyio
+
+from crucible_telemetry.events import scope
+from crucible_telemetry.events.routes import ROUTES
+from crucible_telemetry.runtime.loops import LoopHandle
+
+_open: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_former: dict[int, Any] = {}
+
+
+def remember(lab: Any) -> None:
+    """Save it at the interpreter's end, make it inert in children of `fork`."""
+    _open.add(lab)
+
+
+def forget(lab: Any) -> None:
+    """It is being closed."""
+    _open.discard(lab)
+    former = _former.pop(id(lab), None)
+    if former is not None:
+        signal.signal(signal.SIGTERM, former)
+
+
+def handle_sigterm(lab: Any, loop: LoopHandle) -> None:
+    """On SIGTERM: close the lab, then do what would have been done without it.
+
+    Only in the main thread; a second SIGTERM meanwhile is the former handler's.
+    """
+    former = signal.getsignal(signal.SIGTERM)
+
+    def handler(number: int, frame: Any) -> None:
+        signal.signal(number, former)
+        _former.pop(id(lab), None)
+        if not loop.run_soon(lambda: lab.begin_terminate(number)):
+            signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, handler)
+    _former[id(lab)] = former
+
+
+def _at_exit() -> None:
+    for lab in list(_open):
+        anyio.run(lab.close)
+
+
+def _in_child() -> None:
+    scope.reseed()
+    for lab in list(_open):
+        lab.make_inert()
+    _open.clear()
+    ROUTES.clear()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_in_child)
