@@ -11,7 +11,9 @@ from rich.console import Console
 from trio.testing import MockClock
 
 from crucible_telemetry.analysis.welch import Moments, welch
+from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.demo import figures, replay, run, screen, traces
+from crucible_telemetry.errors import ExportError
 from crucible_telemetry.metrics.figures import (
     Cost,
     Events,
@@ -50,19 +52,6 @@ def summary(latency=None, ttft=None):
         exact=True,
         quantile_error=0.0,
     )
-
-
-class Counts(msgspec.Struct):
-    emitted: int
-    stored: int
-    filtered: int = 0
-    sampled_out: int = 0
-    skipped: int = 0
-    dropped: int = 0
-    quarantined: int = 0
-    late: int = 0
-    refused: int = 0
-    in_flight: int = 0
 
 
 def on_virtual_time(work):
@@ -164,8 +153,11 @@ def test_an_experiment_without_a_call_has_no_figures_and_no_interval():
 
 
 def test_the_law_is_written_out_and_a_lost_event_shows():
-    assert figures.law(Counts(9, 7, late=2)) == (True, "9 emitted = 7 stored + 2 late")
-    assert figures.law(Counts(9, 8)) == (False, "9 emitted ≠ 8 stored")
+    assert figures.law(Counts(emitted=9, stored=7, late=2)) == (
+        True,
+        "9 emitted = 7 stored + 2 late",
+    )
+    assert figures.law(Counts(emitted=9, stored=8)) == (False, "9 emitted ≠ 8 stored")
 
 
 def test_the_error_of_the_replay_stands_beside_the_published_figure():
@@ -252,3 +244,12 @@ async def test_a_terminal_gets_one_table_that_changes(tmp_path):
     assert await demonstrated(tmp_path, console=console)
     assert "live at 4×" in console.file.getvalue()
     assert "4 of 4" in console.file.getvalue()
+
+
+@pytest.mark.asyncio
+async def test_a_directory_that_cannot_be_made_is_said_before_anything_is_replayed(tmp_path):
+    (tmp_path / "file").touch()
+    console = Console(file=io.StringIO())
+    with pytest.raises(ExportError, match="file"):
+        await demonstrated(tmp_path / "file", console=console)
+    assert console.file.getvalue() == ""
