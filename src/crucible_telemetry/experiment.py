@@ -76,7 +76,7 @@ class Experiment:
 
     @property
     def state(self) -> State:
-        """running, paused, stopped, failed …"""
+        """One of running, paused, stopped, archived, interrupted, failed."""
         return self._life.state
 
     @property
@@ -302,8 +302,11 @@ class Experiment:
         collector = self._collector
         if collector.loop.is_here():
             collector.drain_now(collector.box.accepted)
-        board = collector.live_board
-        return self._reading.live(board, self._life, self._marks(), self._custom.live(), by)
+        progress = collector.progress
+        board = progress.live
+        return self._reading.live(
+            board, progress.live_us, self._life, (dict(progress.marks), self._custom.live()), by
+        )
 
     def reset_live(self) -> None:
         """Begin the live figures anew with the next event; `metrics()` ignores this."""
@@ -314,10 +317,8 @@ class Experiment:
         await self._settle()
         events = await self.events(where) if self._custom.calculates else []
         custom = self._custom.at_rest(events)
-        return await self._reading.metrics(self._life, self._marks(), custom, by, where)
-
-    def _marks(self) -> dict[str, int]:
-        return dict(self._collector.progress.marks)
+        marks = dict(self._collector.progress.marks)
+        return await self._reading.metrics(self._life, (marks, custom), by, where)
 
     async def _settle(self) -> None:
         """Reads see what was emitted before them; of a failed experiment, what was stored."""

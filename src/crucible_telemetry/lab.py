@@ -342,7 +342,7 @@ class Lab:
         """Not in this version."""
         raise NotBuiltYet("sql", "it comes with the stores that last")
 
-    def trials(
+    def trials(  # noqa: PLR0913 - keyword options, each with a default
         self,
         experiments: Sequence[Experiment],
         *,

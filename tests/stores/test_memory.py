@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from make import PlainReader, columns
 
 from crucible_telemetry.errors import QueryError
-from crucible_telemetry.events.columns import GENERIC_SHAPE
+from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.stores import segments
 from crucible_telemetry.stores.base import Query, Where, matches
 from crucible_telemetry.stores.memory import MemoryStore
@@ -90,7 +90,7 @@ class StoreIsASortedList(RuleBasedStateMachine):
     @rule(a=offsets, b=offsets)
     def cut_columns(self, a, b):
         low, high = sorted((T0 + a, T0 + b))
-        parts = self.loop.run(self.store.columns(low, high))
+        parts = self.loop.run(self.store.columns(Query(since_us=low, until_us=high)))
         kept = [e.seq for e in self.events if low <= e.timestamp_us <= high]
         assert [int(row) for part in parts for row in part.payload.rows()] == kept
 

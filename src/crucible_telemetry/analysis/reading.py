@@ -19,6 +19,7 @@ from crucible_telemetry.metrics.rest import at_rest
 from crucible_telemetry.stores.base import Last, Query, Store, Where, Window, to_us, window_query
 
 PAGE: Final = 4096
+Span = tuple[int | None, int | None]
 
 
 class Reading:
@@ -75,33 +76,32 @@ class Reading:
     async def metrics(
         self,
         life: Life,
-        marks: dict[str, int],
-        custom: dict[str, Any],
+        extras: tuple[dict[str, int], dict[str, Any]],
         by: str | None,
         where: Where | None,
     ) -> Summary:
-        """Figures at rest."""
+        """Figures at rest; `extras` are marks and custom results."""
+        marks, custom = extras
         parts = await self._parts(where)
-        first_us = min((int(part.timestamp_us.min()) for part in parts if len(part)), default=None)
-        last_us = max((int(part.timestamp_us.max()) for part in parts if len(part)), default=None)
-        timing = _timing(life, first_us, last_us, marks)
+        first_us = min((int(part.timestamp_us.min()) for part in parts), default=None)
+        last_us = max((int(part.timestamp_us.max()) for part in parts), default=None)
+        timing = _timing(life, (first_us, last_us), marks)
         return at_rest(parts, self._reader, timing, custom=custom, by_event=_by_event(by))
 
     async def _parts(self, where: Where | None) -> list[Columns]:
-        if where is None:
-            return await self._store.columns()
-        return await self._store.columns(where=where)
+        return await self._store.columns(Query(where=where))
 
     def live(
         self,
         board: Board,
+        span_us: Span,
         life: Life,
-        marks: dict[str, int],
-        custom: dict[str, Any],
+        extras: tuple[dict[str, int], dict[str, Any]],
         by: str | None,
     ) -> Summary:
-        """Figures of a board."""
-        timing = _timing(life, None, None, marks)
+        """Figures of a board; `span_us` is the time of the first and last event."""
+        marks, custom = extras
+        timing = _timing(life, span_us, marks)
         return figures.live(board, self._reader, timing, custom=custom, by_event=_by_event(by))
 
 
@@ -111,11 +111,11 @@ def _by_event(by: str | None) -> bool:
     return by == "event"
 
 
-def _timing(life: Life, first_us: int | None, last_us: int | None, marks: dict[str, int]) -> Timing:
+def _timing(life: Life, span_us: Span, marks: dict[str, int]) -> Timing:
     now_ns = monotonic_ns()
     return Timing(
-        first_us=first_us,
-        last_us=last_us,
+        first_us=span_us[0],
+        last_us=span_us[1],
         active_s=life.seconds(State.RUNNING, now_ns),
         paused_s=life.seconds(State.PAUSED, now_ns),
         marks=marks,

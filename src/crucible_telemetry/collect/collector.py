@@ -239,16 +239,12 @@ class Collector(Attendant):
             while not self._busy and self.progress.consumed < target and self._drain_as_guest():
                 pass
 
-    @property
-    def live_board(self) -> Board:
-        """The board since the last `reset_live`."""
-        return self.progress.live
-
     def reset_live(self) -> None:
         """Begin the live board anew after what has been drained."""
         with self._lock:
             progress = self.progress
-            self.progress = replace(progress, live=Board.empty(progress.stored))
+            empty = Board.empty(progress.stored)
+            self.progress = replace(progress, live=empty, live_us=(None, None))
 
     def _drain(self, limit: int) -> bool:
         """One batch, under the lock; False when there was none. Outside any scope."""
@@ -305,13 +301,15 @@ class Collector(Attendant):
         self.progress = after
 
     def _after(self, prepared: Prepared, progress: Progress) -> Progress:
-        live, stored = progress.live, progress.stored
+        live, live_us, stored = progress.live, progress.live_us, progress.stored
         if prepared.columns is not None:
             live = live.plus(prepared.columns, self.reader)
+            live_us = _widened(live_us, prepared.columns)
             stored += len(prepared.columns)
         return replace(
             progress,
             live=live,
+            live_us=live_us,
             consumed=progress.consumed + prepared.taken,
             stored=stored,
             filtered=progress.filtered + prepared.filtered,
@@ -369,6 +367,12 @@ class Collector(Attendant):
         if count == 1:
             self._suspect = consumed
         self._careful_until = max(self._careful_until, consumed + count)
+
+
+def _widened(span_us: tuple[int | None, int | None], columns: Columns) -> tuple[int, int]:
+    low, high = int(columns.timestamp_us.min()), int(columns.timestamp_us.max())
+    first, last = span_us
+    return (low if first is None else min(first, low)), (high if last is None else max(last, high))
 
 
 def _casualty(row: bytes, consumed: int, error: BaseException) -> Prepared:

@@ -50,13 +50,14 @@ def figures(
 
 def _totals(found: dict[str, Any], count: int) -> Column | None:
     """Total tokens: as reported, else prompt + completion."""
-    prompt, completion, total = (found.get(name) for name in ("prompt", "completion", "total"))
+    prompt: Column | None = found.get("prompt")
+    completion: Column | None = found.get("completion")
+    total: Column | None = found.get("total")
     if prompt is None and completion is None:
-        return total  # type: ignore[no-any-return]
+        return total
+    if total is None and prompt and completion and min(prompt) >= 0 and min(completion) >= 0:
+        return [a + b for a, b in zip(prompt, completion, strict=True)]
     none = [NO_TOKENS] * count
-    if total is None and prompt is not None and completion is not None:
-        if min(prompt) >= 0 and min(completion) >= 0:
-            return [a + b for a, b in zip(prompt, completion, strict=True)]
     parts = zip(total or none, prompt or none, completion or none, strict=True)
     return [
         t if t >= 0 else NO_TOKENS if p < 0 and c < 0 else max(p, 0) + max(c, 0)

@@ -91,8 +91,8 @@ class Preparer:
             groups = [(shapes[0], None)]
         else:
             places: dict[int, list[int]] = {}
-            for at, shape in enumerate(shapes):
-                places.setdefault(shape, []).append(at)
+            for i, shape in enumerate(shapes):
+                places.setdefault(shape, []).append(i)
             groups = list(places.items())
         out = _Out(len(rows))
         for shape, at in groups:

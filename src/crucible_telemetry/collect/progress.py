@@ -47,10 +47,11 @@ class Quarantined(Struct, frozen=True, kw_only=True):
 class Progress(Struct, frozen=True, kw_only=True):
     """Everything a batch changes, replaced in one assignment: a crash leaves the old one or the new one.
 
-    `live` is the board since the last reset; `consumed` rows have left the mailbox for good; `stored` is also the last seq given.
+    `live` is the board since the last reset, `live_us` the time of its first and last event; `consumed` rows have left the mailbox for good; `stored` is also the last seq given.
     """
 
     live: Board
+    live_us: tuple[int | None, int | None] = (None, None)
     consumed: int = 0
     stored: int = 0
     filtered: int = 0

@@ -10,8 +10,9 @@ from contextlib import suppress
 
 import anyio
 
-import crucible_telemetry as ct
 from crucible_telemetry.demo.traces import Call, Trace
+from crucible_telemetry.events.span import Span, llm_call
+from crucible_telemetry.experiment import Experiment
 
 MIN_GAP_S = 0.004
 """Chunks are not replayed closer than this: event loops wake up to a millisecond late."""
@@ -42,7 +43,7 @@ def chunk_times(call: Call, speed: float) -> Iterator[tuple[float, int]]:
         sent = due
 
 
-async def stream(call: Call, span: ct.Span, speed: float) -> None:
+async def stream(call: Call, span: Span, speed: float) -> None:
     """Mark each chunk when it is due; a recorded failure comes when the recorded call ended."""
     start = anyio.current_time()
     if call.error_code is None:
@@ -54,12 +55,12 @@ async def stream(call: Call, span: ct.Span, speed: float) -> None:
         raise ReplayedFailure(call.error_code, call.error_msg)
 
 
-async def make_call(exp: ct.Experiment, trace: Trace, index: int, speed: float) -> None:
+async def make_call(exp: Experiment, trace: Trace, index: int, speed: float) -> None:
     """One trial with one call in it; a call that fails is an outcome, not the end of the replay."""
     call = trace.calls[index]
     with suppress(ReplayedFailure):
         async with exp.trial(item=f"call-{index:03d}", repeat=0) as trial:
-            async with ct.llm_call(provider=trace.provider, model=trace.model) as span:
+            async with llm_call(provider=trace.provider, model=trace.model) as span:
                 await stream(call, span, speed)
                 span.usage(
                     input_tokens=call.number_input_tokens, output_tokens=call.number_output_tokens
@@ -67,7 +68,7 @@ async def make_call(exp: ct.Experiment, trace: Trace, index: int, speed: float) 
             trial.score(full_length=call.number_output_tokens >= FULL_LENGTH)
 
 
-async def replay(exp: ct.Experiment, trace: Trace, order: Iterable[int], speed: float) -> None:
+async def replay(exp: Experiment, trace: Trace, order: Iterable[int], speed: float) -> None:
     """All calls of the trace, in `order` (positions in it), as many at a time as when it was recorded."""
     waiting = iter(order)
 

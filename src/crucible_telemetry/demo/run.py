@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-import crucible_telemetry as ct
 from crucible_telemetry.analysis.welch import welch
 from crucible_telemetry.demo import screen
 from crucible_telemetry.demo.figures import Figures, figures, law, moments, reproduced
 from crucible_telemetry.demo.replay import replay
 from crucible_telemetry.demo.traces import Trace
+from crucible_telemetry.errors import ExportError
+from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab import Lab
 from crucible_telemetry.metrics.figures import Summary
 
 REFRESH_S = 0.25
@@ -25,11 +27,11 @@ LINE_S = 2.0
 class Arm(Struct, frozen=True):
     """An experiment and the trace it replays."""
 
-    exp: ct.Experiment
+    exp: Experiment
     trace: Trace
 
 
-async def start(lab: ct.Lab, trace: Trace, condition: str) -> Arm:
+async def start(lab: Lab, trace: Trace, condition: str) -> Arm:
     """A running experiment for the trace, which hears only what is emitted in its own scope."""
     exp = await lab.start_experiment(
         trace.name,
@@ -131,7 +133,7 @@ async def make_directory(out: Path) -> None:
     try:
         await anyio.Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ct.ExportError(str(out), error.strerror or str(error)) from error
+        raise ExportError(str(out), error.strerror or str(error)) from error
 
 
 async def take_away(arm: Arm, out: Path, console: Console) -> None:
@@ -172,7 +174,7 @@ async def demo(
     Takes the longer trace's time divided by `speed`; files in `out` are overwritten.
     """
     await make_directory(out)
-    async with ct.Lab() as lab:
+    async with Lab() as lab:
         arms = [
             await start(lab, trace, condition)
             for trace, condition in zip(traces, ("control", "treatment"), strict=True)

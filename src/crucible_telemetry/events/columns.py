@@ -5,12 +5,13 @@ has are None, so that a plain log line pays nothing for time to first token.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.event import GENERIC_SHAPE as GENERIC_SHAPE, Event
+from crucible_telemetry.events.event import Event
 
 Ints = NDArray[np.int64]
 
@@ -71,7 +72,7 @@ class Payload:
     def rows(self) -> list[bytes]:
         """All rows, cut apart again."""
         blob, ends = self.blob, self.offsets.tolist()
-        return [blob[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [blob[a:b] for a, b in pairwise(ends)]
 
 
 class Columns:

@@ -24,9 +24,6 @@ _PLAIN: Final = frozenset({int, float, str, bool, type(None), bytes})
 
 def encode_hook(value: object) -> object:
     """What msgspec calls for a type it does not know: NumPy and friends by value, the rest by `repr`."""
-    item = getattr(value, "item", None)
-    if item is not None and getattr(value, "ndim", None) == 0:
-        return item()
     if hasattr(value, "tolist") and getattr(value, "size", _MAX_ARRAY) < _MAX_ARRAY:
         return value.tolist()
     if isinstance(value, Mapping):
@@ -35,9 +32,7 @@ def encode_hook(value: object) -> object:
         return {"type": type(value).__name__, "message": _text_of(value)}
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, type):
-        return value.__qualname__
-    return marked_repr(value)
+    return value.__qualname__ if isinstance(value, type) else marked_repr(value)
 
 
 def marked_repr(value: object) -> dict[str, str]:
@@ -67,14 +62,12 @@ def plain_mapping(value: object, *, deep: bool = False) -> dict[str, Any]:
     """Measurements or metadata as a dictionary, whatever they were given as; `deep` cleans values too."""
     if value is None:
         return {}
-    if type(value) is not dict:
-        try:
-            value = dict(value)  # type: ignore[call-overload]
-        except Exception:  # noqa: BLE001 - anything may stand here; it is kept as a mark
-            return {"value": plain(value, 1)}
-    if not deep:
-        return value  # type: ignore[no-any-return]
-    return {plain_key(key): plain(item, 1) for key, item in list(value.items())}
+    given: dict[Any, Any]
+    try:
+        given = value if type(value) is dict else dict(value)  # type: ignore[call-overload]
+    except Exception:  # noqa: BLE001 - anything may stand here; it is kept as a mark
+        return {"value": plain(value, 1)}
+    return {plain_key(key): plain(item, 1) for key, item in list(given.items())} if deep else given
 
 
 def plain_key(key: object) -> str:

@@ -30,7 +30,7 @@ def failure(name: str) -> Outcome:
 
 def by_error(value: Any) -> Outcome | None:
     """An error that is there is a failure; None, False and "" are no error."""
-    if value is None or value is False or value == "" or value == {} or value == []:
+    if value is None or value is False or value in ("", {}, []):
         return None
     return failure(error_type("error", value) or "")
 

@@ -109,7 +109,7 @@ class Span(Scope):
         enter(self)
         return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, frames: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, frames: object) -> None:
         if not leave(self) and self.box is not None:
             self.box.scope_leaks += 1
         full = self.finish(error)
@@ -119,7 +119,7 @@ class Span(Scope):
     async def __aenter__(self) -> Self:
         return self.__enter__()
 
-    async def __aexit__(self, kind: Any, error: BaseException | None, frames: Any) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, frames: object) -> None:
         if not leave(self) and self.box is not None:
             self.box.scope_leaks += 1
         full = self.finish(error)

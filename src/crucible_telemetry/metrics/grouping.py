@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from crucible_telemetry.events.columns import (
     ENDS,
     FILL,
-    GENERIC_SHAPE,
     LLM,
     NANO,
     TOKENS,
@@ -19,7 +18,7 @@ from crucible_telemetry.events.columns import (
     Columns,
     Reader,
 )
-from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.event import GENERIC_SHAPE, Outcome
 from crucible_telemetry.metrics.accumulators import (
     MOST_ROWS,
     Ints,

@@ -215,13 +215,11 @@ class Store(Protocol):
         """How many events the pages of this query hold together."""
         ...
 
-    async def columns(
-        self, since_us: int | None = None, until_us: int | None = None
-    ) -> list[Columns]:
-        """All rows within the bounds (inclusive) as columns, for figures, without decoding.
+    async def columns(self, query: Query) -> list[Columns]:
+        """The rows of a query (without `last_n`) as columns, for figures; decodes only what a filter needs.
 
-        Parts follow each other in seq order and are in seq order inside. Rows outside the bounds
-        are cut away, so a part that arrived out of time order may have gaps behind its `first_seq`.
+        Parts follow each other in seq order and are in seq order inside. Other rows are cut away,
+        so a part may have gaps behind its `first_seq`.
         """
         ...
 

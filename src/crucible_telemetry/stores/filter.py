@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.columns import GENERIC_SHAPE, Columns, Reader
+from crucible_telemetry.events.columns import Columns, Reader
+from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.stores.where import Where, name_fits
 
 Rows = NDArray[np.int64]

@@ -80,16 +80,17 @@ class MemoryStore:
                 await checkpoint()
         return total if query.last_n is None else min(total, query.last_n)
 
-    async def columns(
-        self, since_us: int | None = None, until_us: int | None = None
-    ) -> list[Columns]:
-        """See `Store.columns`; segments that lie within the bounds are given as they are, not copied."""
-        low, high = Query(since_us=since_us, until_us=until_us).bounds_us()
-        found = [
-            taken(segment.columns, segment.within_us(low, high))
-            for segment in self._state.segments()
-            if segment.min_us <= high and segment.max_us >= low
-        ]
+    async def columns(self, query: Query) -> list[Columns]:
+        """See `Store.columns`; segments that fit whole are given as they are, not copied."""
+        selection = Selection(self._state, query, self._reader)
+        found = []
+        for segment, fitting in selection.everywhere():
+            rows = fitting
+            if selection.needs_events:
+                events = selection.events(segment, fitting)
+                rows = np.array([event.seq - segment.first_seq for event in events], np.intp)
+                await checkpoint()
+            found.append(taken(segment.columns, np.sort(rows)))
         return [part for part in found if len(part)]
 
     async def close(self, *, delete: bool = False) -> None:
