@@ -82,12 +82,13 @@ def _outcomes(plan: Plan, values: Sequence[Column], reader: ExperimentReader) ->
         if any(verdict is not None for verdict in found):
             verdicts.append(found)
     if not verdicts:
-        error = _errors(plan, values, [default] * len(values[0]), reader) if values else 0
-        return int(default), error if default in _FAILING else 0
+        if default not in _FAILING:
+            return int(default), 0
+        count = len(values[0]) if values else 1
+        return int(default), _errors(plan, values, [default] * count, reader)
     decided = [_decide(row, default) for row in zip(*verdicts, strict=True)]
-    if _FAILING.isdisjoint(decided):
-        return [int(outcome) for outcome in decided], 0
-    return [int(outcome) for outcome in decided], _errors(plan, values, decided, reader)
+    errors = 0 if _FAILING.isdisjoint(decided) else _errors(plan, values, decided, reader)
+    return [int(outcome) for outcome in decided], errors
 
 
 def _decide(row: tuple[Outcome | None, ...], default: Outcome) -> Outcome:

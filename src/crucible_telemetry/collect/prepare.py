@@ -16,13 +16,13 @@ from msgspec import Struct
 from crucible_telemetry.collect.figures import figures
 from crucible_telemetry.collect.progress import Quarantined
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.collect.wanted import Guard
+from crucible_telemetry.collect.wanted import Guard, count_marks
 from crucible_telemetry.events.columns import DTYPES, FILL, FIXED, MARKED, WRAPS, Columns, Payload
 from crucible_telemetry.events.enrich import Plan
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.odd import MARKS
 from crucible_telemetry.events.privacy import sensitive
-from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries
+from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries, encode
 
 _PLAIN: Final = frozenset({int, str, bool, float, type(None), bytes})
 _MAX_PLANS: Final = 8192
@@ -116,25 +116,50 @@ class Preparer:
         header, values = _transposed(decoded)
         found = figures(layout.plan, values, len(decoded), self.reader, marks)
         out.put(at, header, found)
-        for i in self._delicate(layout, values, marks):
-            self._protect(rows, decoded[i], i if at is None else at[i], out, marks)
-
-    def _delicate(
-        self, layout: Layout, values: Sequence[Sequence[Any]], marks: "Counter[str]"
-    ) -> Sequence[int]:
-        """Rows of a group that need a closer look: sensitive keys, containers, odd types."""
         if self.guard.looks_at_all:
-            return range(len(values[0]) if values else 0)
-        found: set[int] = set()
+            for i, row in enumerate(decoded):
+                self._protect(rows, row, i if at is None else at[i], out, marks)
+            return
+        touched: dict[int, bool] = {}
         for position, column in enumerate(values):
-            kinds = set(map(type, column))
-            if kinds <= _PLAIN and position not in layout.sensitive:
-                if float in kinds and kinds <= _REAL:
-                    _count_nan(column, marks)
+            if self._is_delicate(layout, position, column, marks):
+                self._redact(layout.plan.keys[position], position, decoded, touched, marks)
+        for i, marked in touched.items():
+            # The keys are as they were, and so is the shape: only the values are written again.
+            place = i if at is None else at[i]
+            rows[place] = encode(decoded[i])
+            if marked:
+                out.marked.append(place)
+
+    def _redact(
+        self,
+        key: str,
+        position: int,
+        decoded: list[list[Any]],
+        touched: dict[int, bool],
+        marks: "Counter[str]",
+    ) -> None:
+        """Replace what may not be kept in one column; `touched` gets the rows, and whether one is marked."""
+        place = HEADER + position
+        for i, row in enumerate(decoded):
+            value = row[place]
+            if type(value) in _FLAT_NUMBERS:
                 continue
-            looked = _FLAT_NUMBERS if position in layout.sensitive else _PLAIN
-            found.update(i for i, value in enumerate(column) if type(value) not in looked)
-        return sorted(found)
+            row[place] = kept = self.guard.redacted(key, value, marks)
+            if kept is not value:
+                marked = type(value) is dict and count_marks(kept, marks)
+                touched[i] = touched.get(i, False) or marked
+
+    def _is_delicate(
+        self, layout: Layout, position: int, column: Sequence[Any], marks: "Counter[str]"
+    ) -> bool:
+        """Whether a column needs a closer look: a sensitive key, containers, odd types."""
+        kinds = set(map(type, column))
+        if position in layout.sensitive:
+            return not kinds <= _FLAT_NUMBERS
+        if float in kinds and kinds <= _REAL:
+            _count_nan(column, marks)
+        return not kinds <= _PLAIN
 
     def _protect(
         self, rows: list[bytes], row: list[Any], at: int, out: "_Out", marks: "Counter[str]"
@@ -160,7 +185,8 @@ class Preparer:
         header = [(item,) for item in row[:HEADER]]
         out.put([at], header, figures(layout.plan, values, 1, self.reader, marks))
         out.names[at] = name
-        if self._delicate(layout, values, marks):
+        delicate = [self._is_delicate(layout, i, v, marks) for i, v in enumerate(values)]
+        if any(delicate) or self.guard.looks_at_all:
             self._protect(rows, row, at, out, marks)
 
     def _layout(self, shape: int) -> Layout:

@@ -80,6 +80,14 @@ class Guard:
 
     # -- what may be kept ------------------------------------------------------------------------
 
+    def redacted(self, key: str, value: Any, marks: "Counter[str]") -> Any:
+        """The value to keep under a key when privacy alone decides; the same object when nothing changes."""
+        before = self._redactor.redacted
+        kept = self._redactor.value(key, value)
+        if self._redactor.redacted > before:
+            marks["redacted"] += self._redactor.redacted - before
+        return kept
+
     def protect(self, row: list[Any]) -> tuple[bytes, int, "Counter[str]"]:
         """(row to keep, its shape, marks by kind)."""
         marks: Counter[str] = Counter()
@@ -92,7 +100,7 @@ class Guard:
             metadata = self._enriched(name, measurements, metadata, marks)
             if self.spec.enrichers:
                 metadata = self._private(metadata, marks)
-        _count_marks((measurements, metadata), marks)
+        count_marks((measurements, metadata), marks)
         encoded = recode(row, measurements, metadata, name)
         return encoded, decode_rows([encoded])[0][1], marks
 
@@ -118,11 +126,7 @@ class Guard:
             return {k: v for k, v in measurements.items() if type(v) in _NUMBERS}, {}
 
     def _private(self, values: dict[str, Any], marks: "Counter[str]") -> dict[str, Any]:
-        before = self._redactor.redacted
-        kept = {key: self._redactor.value(key, value) for key, value in values.items()}
-        if self._redactor.redacted > before:
-            marks["redacted"] += self._redactor.redacted - before
-        return kept
+        return {key: self.redacted(key, value, marks) for key, value in values.items()}
 
     def _enriched(
         self,
@@ -158,15 +162,17 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _count_marks(values: Any, marks: "Counter[str]") -> None:
-    """Count replaced values at any depth."""
-    level = [values]
+def count_marks(values: Any, marks: "Counter[str]") -> bool:
+    """Count replaced values at any depth; whether there is one."""
+    found, level = False, [values]
     while level:
         value = level.pop()
-        if isinstance(value, dict):
+        if type(value) is dict:
             for mark, kind in _MARKS.items():
                 if mark in value:
                     marks[kind] += 1
-            level.extend(item for item in value.values() if isinstance(item, (dict, list)))
-        elif isinstance(value, (list, tuple)):
-            level.extend(item for item in value if isinstance(item, (dict, list)))
+                    found = True
+            level.extend(value.values())
+        elif type(value) in (list, tuple):
+            level.extend(value)
+    return found

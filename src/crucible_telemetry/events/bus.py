@@ -99,7 +99,7 @@ def _emit(
         ))  # fmt: skip
     except Exception:  # noqa: BLE001 - a new shape, or a value msgpack cannot hold: the careful way
         return _emit_wide(scope, event, measurements, metadata, at_us)
-    if len(row) > LARGE_ROW:
+    if len(row) > LARGE_ROW and not box.takes_large(row, measurements, metadata):
         return _emit_wide(scope, event, measurements, metadata, at_us)
     box.append(row)
     box.tick()

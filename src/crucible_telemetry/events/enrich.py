@@ -37,6 +37,7 @@ TOKEN_KEYS: Final = {
     "reasoning": ("tokens.reasoning", "usage.reasoning_tokens", "reasoning_tokens",
                   "gen_ai.usage.reasoning.output_tokens"),
 }  # fmt: skip
+_HASHABLE: Final = frozenset({str, int, bool, type(None)})
 COST_KEYS: Final = ("cost_usd", "cost", "total_cost", "usage.total_cost")
 
 
@@ -234,8 +235,8 @@ def tokens(columns: Sequence[Column], places: list[Place], odd: Counter[str]) ->
 
 def models(columns: Sequence[Column], plan: Plan) -> list[tuple[str | None, str | None]] | None:
     """(provider, model) of each row; None when the shape names neither."""
-    providers = [column_at(columns, place) for place in plan.model["provider"]]
-    names = [column_at(columns, place) for place in plan.model["model"]]
+    providers = _candidates(columns, plan.model["provider"])
+    names = _candidates(columns, plan.model["model"])
     if not providers and not names:
         return None
     count = len(columns[0])
@@ -243,10 +244,20 @@ def models(columns: Sequence[Column], plan: Plan) -> list[tuple[str | None, str 
     return list(zip(provider, _texts(names, count, "id"), strict=True))
 
 
+def _candidates(columns: Sequence[Column], places: list[Place]) -> list[Column]:
+    """The columns that may name it; a path into a column that holds texts leads nowhere."""
+    return [
+        column_at(columns, place)
+        for place in places
+        if not place[1] or dict in set(map(type, columns[place[0]]))
+    ]
+
+
 def _texts(columns: list[Column], count: int, inside: str) -> Column:
+    """Row by row the first text; a column of nothing but texts is the answer itself."""
     if not columns:
         return [None] * count
-    if len(columns) == 1 and set(map(type, columns[0])) <= {str, type(None)}:
+    if set(map(type, columns[0])) == {str}:
         return columns[0]
     return [
         next((t for v in row if (t := _text(v, inside))), None)
@@ -261,19 +272,14 @@ def _text(value: Any, inside: str) -> str | None:
 
 
 def mapped(column: Column, judge: Callable[[Any], Any]) -> list[Any]:
-    """`judge` of each value, asked once per distinct text or number."""
-    answers: dict[Any, Any] = {}
-    result = []
-    for value in column:
-        kind = type(value)
-        if kind is dict or kind is list:
-            result.append(judge(value))
-            continue
-        key = (kind, value)
-        if key not in answers:
-            answers[key] = judge(value)
-        result.append(answers[key])
-    return result
+    """`judge` of each value, asked once per distinct one; most columns hold one value throughout."""
+    kinds = set(map(type, column))
+    if len(kinds) > 1 or not kinds <= _HASHABLE:
+        return [judge(value) for value in column]
+    answers = {value: judge(value) for value in set(column)}
+    if len(answers) == 1:
+        return list(answers.values()) * len(column)
+    return [answers[value] for value in column]
 
 
 def default_outcome(plan: Plan) -> Outcome:

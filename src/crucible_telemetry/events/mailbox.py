@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 # prints warnings when nothing is configured.
 log: Final = logging.getLogger("crucible_telemetry")
 
+FLAT: Final = frozenset({int, float, str, bool, type(None), bytes})
 LARGE_ROW: Final = 512
 """Bytes above which a row is looked at twice: counted by size, checked for depth and for the limit."""
 
@@ -162,6 +163,15 @@ class Mailbox:
     def full(self) -> bool:
         """Whether emitters must wait or drain."""
         return len(self.rows) > self.capacity or self.large_bytes > self.capacity_bytes
+
+    def takes_large(self, row: bytes, measurements: Any, metadata: Any) -> bool:
+        """Whether a large row may come in as it is: within the limit, and nothing in it nests."""
+        if len(row) > self.max_event_bytes or not FLAT.issuperset(
+            map(type, (*measurements.values(), *metadata.values()))
+        ):
+            return False
+        self.large_bytes += len(row)
+        return True
 
     def refuse(self, gate: str) -> None:
         """Count an event that was offered and not taken."""

@@ -5,11 +5,11 @@ an error given as a short name (``timeout``, ``rate_limited``, ``429``, a class)
 as do the frames of a traceback. ``"none"`` keeps numbers only. ``"full"`` keeps everything.
 """
 
-import hashlib
 import hmac
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from crucible_telemetry.events.odd import MARK_REPR, MAX_DEPTH, marked_cut
@@ -41,11 +41,16 @@ _FRAME: Final = re.compile(r'File "([^"]*)", line (\d+), in (\S+)')
 _FLAT: Final = frozenset({int, float, bool, type(None)})
 
 
+@lru_cache(maxsize=8192)
 def sensitive(key: str) -> bool:
     """Whether values under this key are looked at; case and a dotted prefix do not matter."""
-    low = key.lower()
-    last = low.rpartition(".")[2]
-    return low in TEXTS or last in TEXTS or last in ERRORS
+    last = _last(key)
+    return key.lower() in TEXTS or last in TEXTS or last in ERRORS
+
+
+@lru_cache(maxsize=8192)
+def _last(key: str) -> str:
+    return key.lower().rpartition(".")[2]
 
 
 class Redactor:
@@ -63,6 +68,8 @@ class Redactor:
         kind = type(value)
         if kind in _FLAT:
             return value
+        if kind is str:
+            return self._text(key, value)
         if isinstance(value, datetime):
             return value.isoformat()
         if depth > MAX_DEPTH:
@@ -70,6 +77,11 @@ class Redactor:
         if not self._keep_texts and sensitive(key):
             return self._replaced(key, value, depth)
         return self._walked(key, value, depth)
+
+    def _text(self, key: str, value: str) -> Any:
+        if self._keep_texts or not sensitive(key):
+            return value
+        return self._error(value, 1) if _last(key) in ERRORS else self._hashed(value)
 
     def _walked(self, key: str, value: Any, depth: int) -> Any:
         if isinstance(value, dict):
@@ -83,7 +95,7 @@ class Redactor:
     def _replaced(self, key: str, value: Any, depth: int) -> Any:
         if MARK_REDACTED in value if isinstance(value, dict) else False:
             return value
-        if key.lower().rpartition(".")[2] in ERRORS:
+        if _last(key) in ERRORS:
             return self._error(value, depth)
         if _only_numbers(value):
             return value
@@ -112,7 +124,7 @@ class Redactor:
     def _hashed(self, value: Any) -> dict[str, Any]:
         self.redacted += 1
         data = value if isinstance(value, bytes) else _text(value).encode("utf-8", "surrogatepass")
-        digest = hmac.new(self._key, data, hashlib.sha256).hexdigest()[:32]
+        digest = hmac.digest(self._key, data, "sha256").hex()[:32]
         return {
             MARK_REDACTED: len(value) if hasattr(value, "__len__") else len(data),
             "hmac": digest,
