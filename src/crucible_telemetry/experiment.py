@@ -17,7 +17,7 @@ from crucible_telemetry.collect.custom import CustomMetrics
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import Counts, FlushResult, Health
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.collect.spec import ExperimentSpec, State
+from crucible_telemetry.collect.spec import FORMATS, ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.collect.trials import TrialRecord, Trials
@@ -33,7 +33,6 @@ from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.base import Where, Window
 
-FORMATS: Final = (".jsonl", ".jsonl.gz")
 _LIVING: Final = (State.RUNNING, State.PAUSED)
 
 
@@ -300,8 +299,7 @@ class Experiment:
         `quantile_error` of the exact ones. ``by="event"`` adds the figures of each event name.
         """
         collector = self._collector
-        if collector.loop.is_here():
-            collector.drain_now(collector.box.accepted)
+        self._catch_up()
         progress = collector.progress
         board = progress.live
         return self._reading.live(
@@ -309,8 +307,20 @@ class Experiment:
         )
 
     def reset_live(self) -> None:
-        """Begin the live figures anew with the next event; `metrics()` ignores this."""
+        """Begin the live figures anew with the next event; `metrics()` ignores this.
+
+        On the lab's loop what waits in the mailbox belongs to what was before.
+        """
+        self._catch_up()
         self._collector.reset_live()
+
+    def _catch_up(self) -> None:
+        """On the lab's loop: drain what was emitted so far, unless another thread is at it."""
+        collector = self._collector
+        if collector.loop.is_here():
+            target = collector.box.accepted
+            while collector.drain_now(target):
+                pass
 
     async def metrics(self, where: Where | None = None, *, by: str | None = None) -> Summary:
         """The metrics at rest of everything emitted so far (or of what fits `where`): quantiles are exact."""
@@ -424,9 +434,12 @@ class ExperimentSpan(Span):
 
     def start(self, outer: Scope | None) -> None:
         """Begin in the experiment's scope unless that is the innermost already."""
-        if outer is None or outer.box is not self._home.box:
-            outer = Scope(self._home.box, 0, None, None, outer)
-        super().start(outer)
+        if outer is not None and outer.box is self._home.box:
+            super().start(outer)
+            return
+        super().start(Scope(self._home.box, 0, None, None, outer))
+        # Leaving leads back to where it was opened, not into the scope made for it.
+        self.outer = outer
 
 
 def current_experiment() -> Experiment | None:

@@ -19,7 +19,6 @@ from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.wanted import Guard
 from crucible_telemetry.errors import (
     ConfigurationError,
-    CrucibleError,
     LabClosed,
     NotBuiltYet,
     UnknownExperiment,
@@ -169,8 +168,8 @@ class Lab:
         experiment.exported = True
         try:
             await experiment.export(path)
-        except CrucibleError as error:
-            self._report[experiment.id] = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be closed
+            self._report[experiment.id] = str(error) or repr(error)
 
     # -- experiments ----------------------------------------------------------------------------
 

@@ -75,15 +75,16 @@ class TrialPlan:
         return self
 
     async def __anext__(self) -> Trial:
+        if not self._plan:
+            raise StopAsyncIteration
+        # The place first: while it is waited for, other workers take trials and experiments end.
+        await self._places.acquire()
         while self._plan:
-            experiment, item, repeat = self._plan[-1]
-            if self._skips(experiment, item, repeat):
-                self._plan.pop()
-                continue
-            await self._places.acquire()
-            self._plan.pop()
-            trial: Trial = experiment.planned_trial(item, repeat, self._places.release)
-            return trial
+            experiment, item, repeat = self._plan.pop()
+            if not self._skips(experiment, item, repeat):
+                trial: Trial = experiment.planned_trial(item, repeat, self._places.release)
+                return trial
+        self._places.release()
         raise StopAsyncIteration
 
     def _skips(self, experiment: Any, item: str, repeat: int) -> bool:

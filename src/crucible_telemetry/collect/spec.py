@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from crucible_telemetry.errors import ConfigurationError, LifecycleError, NotBuiltYet
-from crucible_telemetry.events.event import event_name, matches_pattern
+from crucible_telemetry.events.event import event_names, matches_pattern
 
 EventFilter = Callable[[str, dict[str, Any], dict[str, Any]], bool]
 """(event, measurements, metadata) → keep it?  Sync; may run in any thread, never two at once."""
@@ -104,6 +104,9 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "overflow": ("wait", "drop_newest"),
     "on_existing": ("new", "resume", "error"),
 }
+FORMATS: Final = (".jsonl", ".jsonl.gz")
+"""Endings of the files this version exports."""
+_MAPPINGS: Final = ("metadata", "custom_metrics")
 _CALLABLE: Final = ("event_filter", "sampling_strategy", "redact")
 
 
@@ -122,6 +125,8 @@ def make_spec(name: object, options: Mapping[str, Any]) -> ExperimentSpec:
             )
     _check_choices(given)
     _check_numbers(given)
+    _check_containers(given)
+    _check_file(given.get("export_on_exit"))
     _check_callables(given)
     given["tags"] = _strings("tags", given.get("tags", ()))
     if given.get("events") is not None:
@@ -129,7 +134,7 @@ def make_spec(name: object, options: Mapping[str, Any]) -> ExperimentSpec:
     if not isinstance(given.get("condition", ""), str):
         raise ConfigurationError("condition", f"want a string, not {given['condition']!r}")
     given["enrichers"] = tuple(given.get("enrichers", ()))
-    for mapping in ("metadata", "custom_metrics"):
+    for mapping in _MAPPINGS:
         given[mapping] = dict(given.get(mapping) or {})
     return ExperimentSpec(name=name, **given)
 
@@ -156,6 +161,26 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
         raise ConfigurationError("stop_at_sample_size", "needs sample_size to say where to stop")
     if not isinstance(given.get("seed", 0), int):
         raise ConfigurationError("seed", f"want a whole number, not {given['seed']!r}")
+
+
+def _check_containers(given: Mapping[str, Any]) -> None:
+    for option in _MAPPINGS:
+        if not isinstance(given.get(option) or {}, Mapping):
+            raise ConfigurationError(option, f"want a mapping, not {given[option]!r}")
+    if not isinstance(given.get("enrichers", ()), Sequence):
+        raise ConfigurationError("enrichers", f"want a list, not {given['enrichers']!r}")
+
+
+def _check_file(path: object) -> None:
+    """Found out now, not when the run is over."""
+    if path is None:
+        return
+    if not isinstance(path, str) and not hasattr(path, "__fspath__"):
+        raise ConfigurationError("export_on_exit", f"want a path, not {path!r}")
+    if not str(path).endswith(FORMATS):
+        raise NotBuiltYet(
+            f"export_on_exit={str(path)!r}", f"this version writes {', '.join(FORMATS)}"
+        )
 
 
 def _check_callables(given: Mapping[str, Any]) -> None:
@@ -194,8 +219,10 @@ def _strings(option: str, value: Any) -> tuple[str, ...]:
 
 
 def _patterns(value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value)
-    patterns = tuple(event_name(name) for name in names)
+    try:
+        patterns = event_names(value)
+    except TypeError:
+        raise ConfigurationError("events", f"want names or patterns, not {value!r}") from None
     for pattern in patterns:
         if not pattern or "*" in pattern[:-1]:
             raise ConfigurationError(

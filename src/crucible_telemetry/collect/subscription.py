@@ -8,7 +8,7 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.spec import State
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.events.event import Event, event_name, matches_pattern
+from crucible_telemetry.events.event import Event, event_names, matches_pattern
 from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.base import Query
 
@@ -57,7 +57,7 @@ class Subscription:
             ):
                 self.close()
                 raise StopAsyncIteration
-            if not self._ready and living:
+            if not self._ready and living and self._after_seq >= self._collector.progress.stored:
                 await self._more.wait()
         return self._ready.popleft()
 
@@ -77,9 +77,7 @@ class Subscription:
 
 
 def _patterns(patterns: str | Iterable[Any]) -> tuple[str, ...]:
-    if isinstance(patterns, str):
-        return (patterns,)
-    found = tuple(event_name(pattern) for pattern in patterns)
+    found = event_names(patterns)
     if not found:
         raise ConfigurationError("patterns", "want at least one event name or pattern")
     return found

@@ -89,6 +89,24 @@ def event_name(name: object) -> str:
     return str(name)
 
 
+def event_names(events: Any) -> tuple[str, ...]:
+    """The dotted forms of a name, a pattern, or several of them; TypeError for what is neither.
+
+    ``("a", "b")`` is one name when none of its parts has a dot or a star; else it is several names.
+    """
+    if isinstance(events, str) or _is_tuple_name(events):
+        return (event_name(events),)
+    return tuple(event_name(name) for name in events)
+
+
+def _is_tuple_name(events: object) -> bool:
+    return (
+        isinstance(events, tuple)
+        and bool(events)
+        and all(isinstance(part, str) and "." not in part and "*" not in part for part in events)
+    )
+
+
 def matches_pattern(pattern: str, name: str) -> bool:
     """Whether a dotted name fits a pattern: equal, or the pattern ends in ``*`` and its stem begins the name.
 

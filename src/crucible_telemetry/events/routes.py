@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from crucible_telemetry.errors import ConfigurationError, HandlerExists
-from crucible_telemetry.events.event import event_name, matches_pattern
+from crucible_telemetry.events.event import event_name, event_names, matches_pattern
 from crucible_telemetry.events.mailbox import Mailbox
 
 Name = str | tuple[str, ...]
@@ -97,9 +97,8 @@ def attach(
 
     Raises `HandlerExists` for a duplicate id, `ConfigurationError` for an `async def`.
     """
-    names = (events,) if isinstance(events, str) or _is_tuple_name(events) else tuple(events)
     _check_handler(handler_id, handler)
-    entry = HandlerEntry(handler_id, tuple(event_name(name) for name in names), handler, config)
+    entry = HandlerEntry(handler_id, event_names(events), handler, config)
     if any(other.handler_id == handler_id for other in ROUTES.handlers):
         raise HandlerExists(handler_id)
     ROUTES.handlers = (*ROUTES.handlers, entry)
@@ -145,15 +144,6 @@ def count_unheard(note: Callable[[str], None], *, on: bool) -> None:
     others = tuple(other for other in ROUTES.unheard if other != note)
     ROUTES.unheard = (*others, note) if on else others
     ROUTES.refresh()
-
-
-def _is_tuple_name(events: object) -> bool:
-    """``("a", "b")`` is a name when none of its parts has a dot or a star; else it is several names."""
-    return (
-        isinstance(events, tuple)
-        and bool(events)
-        and all(isinstance(part, str) and "." not in part and "*" not in part for part in events)
-    )
 
 
 def _check_handler(handler_id: object, handler: object) -> None:

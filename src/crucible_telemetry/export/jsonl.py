@@ -4,6 +4,7 @@ import gzip
 import math
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,7 +53,9 @@ async def write_jsonl(path: Path, pages: AsyncIterator[list[Event]]) -> Path:
     except OSError as error:
         raise ExportError(str(path), error.strerror or str(error)) from error
     finally:
-        part.unlink(missing_ok=True)
+        # Where it never came to be (its folder is a file, say) there is nothing to remove either.
+        with suppress(OSError):
+            part.unlink()
     return path
 
 
