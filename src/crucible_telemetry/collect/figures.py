@@ -35,9 +35,7 @@ def figures(
     if not count:
         return found
     found["outcome"], found["error"] = _outcomes(plan, values, reader)
-    named = enrich.models(values, plan) if values else None
-    if named is not None:
-        found["model"] = _numbers(named, reader.models.number)
+    found["model"] = _models(values, plan, reader)
     found["latency_ns"] = enrich.latency(values, plan, odd)
     found["cost_pico"] = enrich.cost(values, plan, odd)
     found["ttft_ns"] = enrich.durations(values, plan.streaming, odd)
@@ -65,12 +63,22 @@ def _totals(found: dict[str, Any], count: int) -> Column | None:
     ]
 
 
-def _numbers(words: list[Any], number: Any) -> Any:
-    distinct = set(words)
-    if len(distinct) == 1:
-        return number(words[0])
-    known = {word: number(word) for word in distinct}
+def _numbers(words: Sequence[Any], number: Any) -> Any:
+    known = {word: number(word) for word in set(words)}
     return [known[word] for word in words]
+
+
+def _models(values: Sequence[Column], plan: Plan, reader: ExperimentReader) -> Any:
+    """Model numbers: one for all rows when they share it."""
+    if not values:
+        return None
+    named = enrich.models(values, plan)
+    if named is None:
+        return None
+    providers, names = named
+    if enrich.constant(providers) and enrich.constant(names):
+        return reader.models.number((providers[0], names[0]))
+    return _numbers(list(zip(providers, names, strict=True)), reader.models.number)
 
 
 def _outcomes(plan: Plan, values: Sequence[Column], reader: ExperimentReader) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from crucible_telemetry.collect.progress import Quarantined
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.wanted import Guard, count_marks
 from crucible_telemetry.events.columns import DTYPES, FILL, FIXED, MARKED, WRAPS, Columns, Payload
-from crucible_telemetry.events.enrich import Plan
+from crucible_telemetry.events.enrich import Plan, constant
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.odd import MARKS
 from crucible_telemetry.events.privacy import sensitive
@@ -154,6 +154,9 @@ class Preparer:
         self, layout: Layout, position: int, column: Sequence[Any], marks: "Counter[str]"
     ) -> bool:
         """Whether a column needs a closer look: a sensitive key, containers, odd types."""
+        kind = type(column[0])
+        if kind in _PLAIN and kind is not float and constant(column):
+            return position in layout.sensitive and kind not in _FLAT_NUMBERS
         kinds = set(map(type, column))
         if position in layout.sensitive:
             return not kinds <= _FLAT_NUMBERS
@@ -238,9 +241,14 @@ class _Out:
 
     def put(self, at: list[int] | None, header: Sequence[Any], found: dict[str, Any]) -> None:
         """Write the columns of the rows at these positions (None: all)."""
-        found = {**found, "timestamp_us": header[0], "trial": header[2]}
+        trials = header[2]
+        found = {
+            **found,
+            "timestamp_us": header[0],
+            "trial": trials[0] if constant(trials) else trials,
+        }
         links = header[3]
-        if any(link is not None and link[3] for link in links):
+        if links.count(None) < len(links) and any(link is not None and link[3] for link in links):
             base = found["flags"]
             found["flags"] = [base | WRAPS if link and link[3] else base for link in links]
         if at is None:
@@ -261,7 +269,12 @@ class _Out:
         """The finished batch."""
         for at, shape in self.shape.items():
             shapes[at] = shape
-        sources: dict[str, Any] = {**self.arrays, **self.whole, "shape": shapes}
+        same = not self.arrays and not self.shape
+        sources: dict[str, Any] = {
+            **self.arrays,
+            **self.whole,
+            "shape": shapes[0] if same else shapes,
+        }
         arrays = {
             name: _array(sources.get(name, 0), name, self.count)
             for name in (*FIXED, *(name for name in FILL if name in sources))

@@ -9,6 +9,7 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.trials import TrialRecord, Trials
 from crucible_telemetry.events.outcome import failure
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
+from crucible_telemetry.events.span import span_of
 
 
 class Trial:
@@ -63,7 +64,7 @@ class Trial:
         self._record = self._trials.open(started_us=wall_us(), **self._identity)
         self._began_ns = monotonic_ns()
         inside = outer is not None and outer.box is box
-        span = outer.span if outer is not None and inside else None
+        span = span_of(outer) if outer is not None and inside else None
         link = outer.link if outer is not None and inside else None
         self._scope = Scope(box, self._record.number, link, span, outer)
         enter(self._scope)

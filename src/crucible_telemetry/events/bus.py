@@ -9,11 +9,9 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, Final
 
-from msgspec import Struct
-
 from crucible_telemetry.clock import wall_ns
 from crucible_telemetry.events.event import event_name
-from crucible_telemetry.events.mailbox import LARGE_ROW, Gate, Mailbox, log
+from crucible_telemetry.events.mailbox import LARGE_ROW, Began, Gate, Mailbox, log
 from crucible_telemetry.events.odd import MAX_DEPTH, depth_of, plain, shrink
 from crucible_telemetry.events.routes import OWN, ROUTES, HandlerEntry, Name, detach
 from crucible_telemetry.events.scope import Scope, current_scope
@@ -126,7 +124,7 @@ def deliver(
     measurements: Any,
     metadata: Any,
     header: tuple[int, int, Link | None],
-    began: "Began | None" = None,
+    began: Began | None = None,
 ) -> Mailbox | None:
     """Route one event to the scope's mailbox, to process-wide ones and to handlers.
 
@@ -147,12 +145,12 @@ def deliver(
 
 
 def _give(
-    row: bytes, name: str, trial: int, boxes: tuple[Mailbox, ...], began: "Began | None"
+    row: bytes, name: str, trial: int, boxes: tuple[Mailbox, ...], began: Began | None
 ) -> tuple[Mailbox | None, bool]:
     """(a mailbox that is full now, whether any took it or is merely paused)."""
     if len(row) > LARGE_ROW:
         row = _fitted(row, min(box.max_event_bytes for box in boxes))
-    full, heard = None, began is not None
+    full, heard = None, False
     for box in boxes:
         heard = heard or box.gate is None or box.gate is Gate.SKIPPED
         if began is not None and box in began.unheard_by:
@@ -170,17 +168,12 @@ def _unheard(name: str) -> None:
             note(name)
 
 
-class Began(Struct, frozen=True, eq=False):
-    """Whom the start of a span reached; and who would not take it, and why. Its end follows suit."""
-
-    heard_by: tuple[Mailbox, ...]
-    unheard_by: dict[Mailbox, str]
-
-
 def listeners(scope: Scope | None, name: str) -> Began:
     """Who hears a span of this name that starts now."""
-    boxes, _ = _routes.find(name)
     box = None if scope is None else scope.box
+    if box is not None and not box.slow and not _routes.wide:
+        return box.alone
+    boxes, _ = _routes.find(name)
     if box is not None and box not in boxes and (box.wants is None or box.wants(name)):
         boxes = (box, *boxes)
     refusing: dict[Mailbox, str] = {}
@@ -204,24 +197,20 @@ def emit_span(
     """Emit the start or the end of a span, which hangs in the tree by `link`."""
     box = scope.box
     at_us = wall_ns() // 1000
-    if box is not None and not _routes.wide and not box.slow:
-        row = _quick_row(at_us, scope.trial, link, event, measurements, metadata)
-        if row is not None and (began is None or not began.unheard_by):
-            return box if box.offer(row) else None
+    if box is not None and not _routes.wide and not box.slow and began is box.alone:
+        try:
+            shape = _by_key[(event, *measurements, None, *metadata)]
+            values = (*measurements.values(), *metadata.values())
+            row = _encode((at_us, shape, scope.trial, link, *values))
+        except Exception:  # noqa: BLE001 - as in _emit
+            row = b""
+        if row and (len(row) <= LARGE_ROW or box.takes_large(row, measurements, metadata)):
+            box.append(row)
+            box.tick()
+            return box if len(box.rows) > box.mark and box.attend() else None
     elif box is None and _routes.quiet:
         return None
     return deliver(scope, event, measurements, metadata, (at_us, scope.trial, link), began)
-
-
-def _quick_row(
-    at_us: int, trial: int, link: Link, event: str, measurements: Numbers, metadata: Words
-) -> bytes | None:
-    try:
-        shape = _by_key[(event, *measurements, None, *metadata)]
-        row = _encode((at_us, shape, trial, link, *measurements.values(), *metadata.values()))
-    except Exception:  # noqa: BLE001 - as in _emit
-        return None
-    return row if len(row) <= LARGE_ROW else None
 
 
 def _stamp(at_us: object) -> int:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from msgspec import Struct
+
 # No NullHandler: a researcher who loses events must read it, and Python's handler of last resort
 # prints warnings when nothing is configured.
 log: Final = logging.getLogger("crucible_telemetry")
@@ -89,11 +91,18 @@ class Attendant:
         raise AttributeError
 
 
+class Began(Struct, frozen=True, eq=False):
+    """Whom the start of a span reached; and who would not take it, and why. Its end follows suit."""
+
+    heard_by: "tuple[Mailbox, ...]"
+    unheard_by: "dict[Mailbox, str]"
+
+
 class Mailbox:
     """Bounded in rows (`capacity`) and in bytes of large rows (`capacity_bytes`)."""
 
     __slots__ = (
-        "_gate", "append", "attendant", "batch_rows", "capacity", "capacity_bytes", "closed", "dropping",
+        "_gate", "alone", "append", "attendant", "batch_rows", "capacity", "capacity_bytes", "closed", "dropping",
         "large_bytes", "mark", "max_event_bytes", "open_spans", "peak", "quota", "refusals", "rows",
         "scope_leaks", "slow", "tick", "ticks", "wants", "warning",
     )  # fmt: skip
@@ -109,6 +118,7 @@ class Mailbox:
         wants: Callable[[str], bool] | None = None,
     ) -> None:
         self.rows: list[Any] = [0]
+        self.alone = Began((self,), {})
         self.append = self.rows.append
         self.attendant = attendant
         self.batch_rows = min(batch_rows, capacity)

@@ -5,6 +5,7 @@ whose scope it started, and to that experiment's state at the start.
 """
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
@@ -13,7 +14,8 @@ from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.events import bus
 from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import event_name
-from crucible_telemetry.events.mailbox import Mailbox, log
+from crucible_telemetry.events.mailbox import Began, Mailbox, log
+from crucible_telemetry.events.odd import plain_mapping
 from crucible_telemetry.events.routes import Name
 from crucible_telemetry.events.scope import (
     Scope,
@@ -33,6 +35,10 @@ R = TypeVar("R")
 LLM_REQUEST: Final = "llm.request"
 _COUNTED: Final = frozenset({*FIELDS, "cost_usd", "cost", "total_cost"})
 _MAX_FRAMES: Final = 20
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-|\Z)"
+)
+"""W3C trace context; later versions may append fields, and ids of zeros alone are none."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -57,16 +63,18 @@ class Span(Scope):
         metadata: Mapping[str, Any] | None = None,
         traceparent: str | None = None,
     ) -> None:
-        super().__init__(None, 0, None, self, None)
+        # Its own innermost span is itself, which `span_of` knows: a reference to itself would leave
+        # every span to the garbage collector.
+        self.box, self.trial, self.link, self.span, self.outer = None, 0, None, None, None
         self.event = event if type(event) is str else event_name(event)
-        self.metadata: dict[str, Any] = {} if metadata is None else dict(metadata)
+        self.metadata: dict[str, Any] = {} if metadata is None else dict(plain_mapping(metadata))
         self.measurements: dict[str, Any] = {}
         self.span_id = new_id()
         self.parent_id: int | None = None
         self.trace: int | str = self.span_id
         if traceparent is not None:
             self._adopt(traceparent)
-        self.began: bus.Began | None = None
+        self.began: Began | None = None
         self.wraps = False
         self.chunks = self.tokens = self.first_tokens = 0
         self.first_chunk_ns = self.last_chunk_ns = 0
@@ -131,7 +139,7 @@ class Span(Scope):
         self.outer = outer
         if outer is not None:
             self.box, self.trial = outer.box, outer.trial
-            parent = outer.span
+            parent = span_of(outer)
             if parent is not None and self.parent_id is None:
                 self.parent_id, self.trace = parent.span_id, parent.trace
         span_id, trace = self.span_id, self.trace
@@ -159,8 +167,13 @@ class Span(Scope):
             box.open_spans.pop(self.span_id, None)
         if self.box is None and bus.quiet():
             return None
-        measurements = {"duration": self.duration_ns, **self._streamed(), **self.measurements}
-        self._tell_parent()
+        measurements: dict[str, Any] = {"duration": self.duration_ns}
+        if self.chunks:
+            self._streamed(measurements)
+        if self.measurements:
+            measurements.update(self.measurements)
+        if self.outer is not None:
+            self._tell_parent(span_of(self.outer))
         _, stop, exception = _names(self.event)
         link: Link = (self.span_id, self.parent_id, self.trace, self.wraps)
         if error is None or isinstance(error, GeneratorExit):
@@ -172,38 +185,35 @@ class Span(Scope):
         """A scope for one step of a generator that runs inside this span."""
         return Scope(self.box, self.trial, self.link, self, current_scope.get())
 
-    def _streamed(self) -> dict[str, Any]:
-        if not self.chunks:
-            return {}
-        figures: dict[str, Any] = {
-            "ttft": self.first_chunk_ns - self.started_ns,
-            "chunks": self.chunks,
-            "chunk_tokens": self.tokens,
-        }
+    def _streamed(self, figures: dict[str, Any]) -> None:
+        figures["ttft"] = self.first_chunk_ns - self.started_ns
+        figures["chunks"] = self.chunks
+        figures["chunk_tokens"] = self.tokens
         later = self.tokens - self.first_tokens
         if later > 0:
             figures["itl"] = (self.last_chunk_ns - self.first_chunk_ns) / later
-        return figures
 
-    def _tell_parent(self) -> None:
+    def _tell_parent(self, parent: "Span | None") -> None:
         """The spans around a counted one must not be counted again."""
-        parent = None if self.outer is None else self.outer.span
-        if parent is not None and (
+        # One of another experiment does not hold what this one counts.
+        if parent is not None and (parent.box is None or parent.box is self.box) and (
             self.wraps
-            or known(f"{self.event}.stop").category == "llm"
+            or known(_names(self.event)[1]).category == "llm"
             or not _COUNTED.isdisjoint(self.measurements)
         ):
             parent.wraps = True
 
     def _adopt(self, traceparent: str) -> None:
-        parts = traceparent.split("-")
-        if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
-            try:
-                self.parent_id, self.trace = int(parts[2], 16), f"{int(parts[1], 16):032x}"
-            except ValueError:
-                log.warning("traceparent %r is not W3C trace context; ignored", traceparent)
-        else:
+        found = _TRACEPARENT.match(traceparent)
+        if found is None:
             log.warning("traceparent %r is not W3C trace context; ignored", traceparent)
+        else:
+            self.trace, self.parent_id = found[1], int(found[2], 16)
+
+
+def span_of(scope: Scope) -> Span | None:
+    """The innermost span of a scope: itself when it is one."""
+    return scope if isinstance(scope, Span) else cast("Span | None", scope.span)
 
 
 class LlmCall(Span):
@@ -238,9 +248,16 @@ def _failure(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
     return {
         "kind": type(error).__name__,
-        "error": str(error),
+        "error": _said(error),
         "frames": [f"{frame.name}:{frame.lineno}" for frame in frames],
     }
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as worse:  # noqa: BLE001 - a user's __str__ must not hide the user's error
+        return f"<{type(worse).__name__} in its str>"
 
 
 def span(
@@ -272,7 +289,7 @@ def llm_call(
 def current_span() -> Span | None:
     """The innermost span here; its `traceparent` goes out with requests."""
     scope = current_scope.get()
-    return None if scope is None else cast("Span | None", scope.span)
+    return None if scope is None else span_of(scope)
 
 
 def bind(fn: Callable[P, R]) -> Callable[P, R]:
@@ -301,7 +318,7 @@ def _bind_async(fn: Callable[..., Any]) -> Callable[..., Any]:
     async def bound(*args: Any, **kwargs: Any) -> Any:
         if here is None:
             return await fn(*args, **kwargs)
-        scope = Scope(here.box, here.trial, here.link, here.span, current_scope.get())
+        scope = Scope(here.box, here.trial, here.link, span_of(here), current_scope.get())
         enter(scope)
         try:
             return await fn(*args, **kwargs)
