@@ -8,6 +8,8 @@ drain counts marks by kind and, under privacy, takes texts out of them.
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
+from enum import Enum
 from typing import Any, Final
 
 MARK_REPR: Final = "crucible:repr"
@@ -18,14 +20,16 @@ MARKS: Final = (MARK_REPR, MARK_CUT, MARK_INTEGER)
 MAX_DEPTH: Final = 64
 MAX_REPR: Final = 200
 MAX_KEY: Final = 256
-_MAX_ARRAY: Final = 4096
+_MAX_ARRAY_BYTES: Final = 32_768
 _PLAIN: Final = frozenset({int, float, str, bool, type(None), bytes})
 
 
 def encode_hook(value: object) -> object:
     """What msgspec calls for a type it does not know: NumPy and friends by value, the rest by `repr`."""
-    if hasattr(value, "tolist") and getattr(value, "size", _MAX_ARRAY) < _MAX_ARRAY:
-        return value.tolist()
+    # `nbytes` and not `size`, which is a method of tensors. A long double is its own list.
+    if hasattr(value, "tolist") and getattr(value, "nbytes", _MAX_ARRAY_BYTES) < _MAX_ARRAY_BYTES:
+        simple = value.tolist()
+        return simple if type(simple) is not type(value) else float(simple)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, BaseException):
@@ -67,7 +71,9 @@ def plain_mapping(value: object, *, deep: bool = False) -> dict[str, Any]:
         given = value if type(value) is dict else dict(value)  # type: ignore[call-overload]
     except Exception:  # noqa: BLE001 - anything may stand here; it is kept as a mark
         return {"value": plain(value, 1)}
-    return {plain_key(key): plain(item, 1) for key, item in list(given.items())} if deep else given
+    if not deep:
+        return given
+    return {plain_key(key): plain(item, 1) for key, item in list(given.items())}
 
 
 def plain_key(key: object) -> str:
@@ -79,8 +85,12 @@ def plain_key(key: object) -> str:
     return f"{text[:MAX_KEY]}…{digest}"
 
 
-def plain(value: Any, depth: int) -> Any:
-    """The value with everything unencodable replaced, at most `MAX_DEPTH` levels of it."""
+def plain(value: Any, depth: int, around: frozenset[int] = frozenset()) -> Any:
+    """The value with everything unencodable replaced, at most `MAX_DEPTH` levels of it.
+
+    `around`: ids of the containers it lies in. A container inside itself is cut where it comes again,
+    since one that holds itself twice has 2**64 places within 64 levels.
+    """
     kind = type(value)
     if kind is str:
         return _utf8(value)
@@ -88,21 +98,26 @@ def plain(value: Any, depth: int) -> Any:
         return value if -(2**63) <= value < 2**64 else {MARK_INTEGER: _digits(value)}
     if kind in _PLAIN:
         return value
-    if depth >= MAX_DEPTH:
+    if depth >= MAX_DEPTH or id(value) in around:
         return _cut_depth(value)
     try:
-        return _plain_container(value, kind, depth)
+        return _plain_container(value, kind, depth, around | {id(value)})
     except RecursionError:
         return _cut_depth(value)
 
 
-def _plain_container(value: Any, kind: type, depth: int) -> Any:
+def _plain_container(value: Any, kind: type, depth: int, around: frozenset[int]) -> Any:
     if kind is dict:
-        return {plain_key(key): plain(item, depth + 1) for key, item in list(value.items())}
+        items = list(value.items())
+        return {plain_key(key): plain(item, depth + 1, around) for key, item in items}
     if kind in (list, tuple, set, frozenset):
-        return [plain(item, depth + 1) for item in list(value)]
+        return [plain(item, depth + 1, around) for item in list(value)]
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Enum):
+        return plain(value.value, depth + 1, around)
     return _plain_other(value, depth)
 
 
@@ -113,9 +128,7 @@ def _plain_other(value: Any, depth: int) -> Any:
         simple = msgspec.to_builtins(value, enc_hook=encode_hook, builtin_types=(bytes,))
     except Exception:  # noqa: BLE001 - any object may raise anything here
         return marked_repr(value)
-    return (
-        simple if type(simple) in _PLAIN and type(simple) is not str else plain(simple, depth + 1)
-    )
+    return plain(simple, depth + 1)
 
 
 def _digits(value: int) -> str:
@@ -126,7 +139,10 @@ def _digits(value: int) -> str:
 
 
 def _cut_depth(value: Any) -> dict[str, Any]:
-    size = len(value) if hasattr(value, "__len__") else 1
+    try:
+        size = len(value)
+    except Exception:  # noqa: BLE001 - no length, or a user's __len__, which may raise anything
+        size = 1
     return marked_cut(size, "", type(value).__name__)
 
 
