@@ -33,6 +33,8 @@ MAX_BATCH: Final = 4096
 """Rows of one drain: bounds the pause of an emitter that drains (about 5 ms)."""
 LINGER_S: Final = 0.02
 KEPT_QUARANTINED: Final = 100
+MAX_FAILURES: Final = 4
+"""Drains in a row that may fail at one event before a stop goes on without it."""
 
 _BLAMELESS: Final = (RecursionError, MemoryError)
 _here = threading.local()
@@ -68,6 +70,7 @@ class Collector(Attendant):
         self._guest = False
         self._careful_until = 0
         self._suspect = -1
+        self._reason: Exception = RuntimeError("it crashed the collector twice")
 
     def _wants(self) -> Callable[[str], bool] | None:
         return None if self.reader.spec.events is None else self.reader.spec.hears
@@ -93,8 +96,20 @@ class Collector(Attendant):
 
     def _drain_as_actor(self) -> None:
         with self._lock:
-            if not self._busy:
+            if self._busy:
+                return
+            outside = (getattr(_here, "depth", 0), current_scope.get())
+            try:
                 self._drain(MAX_BATCH)
+            finally:
+                self._settle(outside)
+
+    def _settle(self, outside: tuple[int, Any]) -> None:
+        """After a drain, however it ended: an interrupt may hit its own clean-up."""
+        self._busy = self._guest = False
+        _here.depth = outside[0]
+        if current_scope.get() is not outside[1]:
+            current_scope.set(outside[1])
 
     def _recover(self) -> None:
         """After a crash: what must hold does hold, or is made to."""
@@ -108,6 +123,9 @@ class Collector(Attendant):
                 raise AssertionError(
                     f"store is {ahead} events ahead of the collector, not {expected}"
                 )
+            # The crash may have come between a commit and saying so.
+            self._tell()
+        self.release()
 
     # -- what the mailbox asks ------------------------------------------------------------------
 
@@ -146,8 +164,9 @@ class Collector(Attendant):
 
     def _drain_as_guest(self) -> bool:
         """One batch in an emitter's thread; False when it is left to the actor."""
-        self._guest = True
+        outside = (getattr(_here, "depth", 0), current_scope.get())
         try:
+            self._guest = True
             drained = self._drain(MAX_BATCH)
         except Exception as error:  # noqa: BLE001 - the emitter's program is not ours to break
             # Also RecursionError and MemoryError of a deep or starved caller: no event is to blame.
@@ -157,7 +176,7 @@ class Collector(Attendant):
             self.wake()
             return False
         finally:
-            self._guest = False
+            self._settle(outside)
         self.drained_by_emitters += drained
         return drained
 
@@ -232,12 +251,17 @@ class Collector(Attendant):
     def drain_all(self) -> None:
         """Everything accepted so far, on the calling thread; waits only for another drain in progress.
 
-        What cannot be drained (it crashes outside users' code) stays where it is.
+        A crash is tried again, as the supervisor would: twice for the batch, then event by event. What
+        fails for another reason than an event (no stack, no memory) stays where it is.
         """
-        target = self.box.accepted
+        target, failures, where = self.box.accepted, 0, -1
         with self._lock:
-            while not self._busy and self.progress.consumed < target and self._drain_as_guest():
-                pass
+            while not self._busy and self.progress.consumed < target and failures < MAX_FAILURES:
+                if self.progress.consumed != where:
+                    where, failures = self.progress.consumed, 0
+                failures += not self._drain_as_guest()
+            if not self._busy:
+                self._drain_as_guest()  # what a crash has left untold
 
     def reset_live(self) -> None:
         """Begin the live board anew after what has been drained."""
@@ -255,9 +279,9 @@ class Collector(Attendant):
         try:
             taken = self._batch(limit)
         finally:
-            current_scope.reset(scope)
             self._busy = False
             _here.depth -= 1
+            current_scope.reset(scope)
         if taken:
             self._measure(began_ns)
             self.release()
@@ -287,7 +311,7 @@ class Collector(Attendant):
             self._commit(prepared, progress)
         except Exception as error:
             if not (self._guest and isinstance(error, _BLAMELESS)):
-                self._blame(consumed, len(rows))
+                self._blame(consumed, len(rows), error)
             raise
         box.remove(self.progress.consumed)
         self._tell()
@@ -325,15 +349,16 @@ class Collector(Attendant):
         columns = None if prepared is None else prepared.columns
         if columns is None or not self._told < columns.last_seq <= self.progress.stored:
             return
-        self._told = columns.last_seq
         for tell in self.after_commit:
             tell(columns)
+        # Last: a crash among them tells all of them again, which each of them bears.
+        self._told = columns.last_seq
 
     def _prepare(self, rows: list[bytes], progress: Progress) -> Prepared:
         """Prepare a batch; one that fails is halved down to its event, tried once more, quarantined."""
         consumed, seq = progress.consumed, progress.stored + 1
         if len(rows) == 1 and consumed == self._suspect:
-            return _casualty(rows[0], consumed, RuntimeError("it crashed the collector twice"))
+            return _casualty(rows[0], consumed, self._reason)
         try:
             return self.preparer.prepare(rows, seq, consumed)
         except Exception as error:  # noqa: BLE001 - whatever it is, one event is the reason
@@ -360,12 +385,12 @@ class Collector(Attendant):
             self._pass_on(error)
             return _casualty(rows[0], consumed, error)
 
-    def _blame(self, consumed: int, count: int) -> None:
+    def _blame(self, consumed: int, count: int, error: Exception) -> None:
         """Remember what a crash was about: next time one by one, and who crashes alone is a suspect."""
         if self.store.last_seq == self.progress.stored:
             self._prepared = None
-        if count == 1:
-            self._suspect = consumed
+        if count == 1 and consumed < self._careful_until:  # it was in the last crash too
+            self._suspect, self._reason = consumed, error
         self._careful_until = max(self._careful_until, consumed + count)
 
 
