@@ -19,12 +19,16 @@ NS_PER: Final = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
 class Family(Struct, frozen=True):
-    """Events below one prefix: category, unit of plain durations, and whether they wrap others."""
+    """Events below one prefix: category, unit of plain durations, and whether they wrap others.
+
+    `latency_unit`: of a plain `latency`, which is no duration where this is None.
+    """
 
     prefix: str
     category: str | None
     unit: str = "ns"
     wraps: bool = False
+    latency_unit: str | None = None
 
 
 FAMILIES: Final = (
@@ -37,11 +41,16 @@ FAMILIES: Final = (
     Family("crucible_ensemble.", "ensemble", unit="us", wraps=True),
     Family("ensemble.predict.", "ensemble", unit="us", wraps=True),
     Family("ensemble.", "ensemble", wraps=True),
-    Family("crucible_hedging.", "hedging", unit="ms", wraps=True),
+    Family("crucible_hedging.", "hedging", unit="ms", wraps=True, latency_unit="ms"),
     Family("hedging.", "hedging", wraps=True),
     Family("research_harness.", "task", unit="ms", wraps=True),
     Family("altar.tool.", "tools"),
+    Family("crucible_trace.", "trace"),
+    Family("causal_trace.", "trace"),
 )
+INNER: Final = frozenset({"crucible_hedging.request.cancelled"})
+"""Names with the suffix of an end that end nothing: the slower of two requests was cancelled, the
+request itself goes on to its own `.stop`."""
 _NONE: Final = Family("", None)
 
 
@@ -54,6 +63,7 @@ class Known(Struct, frozen=True):
     wraps: bool
     ends: bool
     suffix: str
+    latency_unit: str | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -62,5 +72,7 @@ def known(name: str) -> Known:
     fitting = (family for family in FAMILIES if name.startswith(family.prefix))
     family = max(fitting, key=lambda f: len(f.prefix), default=_NONE)
     suffix = name.rpartition(".")[2]
-    ends = suffix in ENDINGS and name != "req_llm.token_usage"
-    return Known(name, family.category, family.unit, family.wraps, ends, suffix)
+    ends = suffix in ENDINGS and name not in INNER
+    return Known(
+        name, family.category, family.unit, family.wraps, ends, suffix, family.latency_unit
+    )

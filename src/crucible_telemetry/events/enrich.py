@@ -41,6 +41,8 @@ TOKEN_KEYS: Final = {
                   "gen_ai.usage.reasoning.output_tokens"),
 }  # fmt: skip
 _HASHABLE: Final = frozenset({str, int, bool, type(None)})
+FIRST_CHUNK_KEYS: Final = ("streaming.time_to_first_chunk",)
+"""Time to first token as req_llm reports it, in ns."""
 COST_KEYS: Final = ("cost_usd", "cost", "total_cost", "usage.total_cost")
 
 
@@ -70,10 +72,12 @@ class Plan:
         first_numbers = {**words, **numbers}
         self.keys = (*measurement_keys, *metadata_keys)
         self.latency = _durations(first_numbers, "duration", self.known.unit) or _durations(
-            first_numbers, "latency", None
+            first_numbers, "latency", self.known.latency_unit
         )
         self.span_of = self._start_and_stop(first_numbers)
-        self.streaming = _durations(first_numbers, "ttft", "ns")
+        self.streaming = _durations(first_numbers, "ttft", "ns") + [
+            (place, NS_PER["ns"]) for place in _places(first_words, FIRST_CHUNK_KEYS)
+        ]
         self.itl = _durations(first_numbers, "itl", "ns")
         relative = self.known.category == "hedging"  # its cost counts requests, it is no money
         self.cost = _places(
@@ -108,13 +112,15 @@ class Plan:
         return None
 
 
-def _durations(at: dict[str, int], stem: str, plain_unit: str | None) -> list[tuple[int, int]]:
-    """(position, ns per unit) of ``stem_ns``, ``stem_us`` … and of plain ``stem`` in its catalog's unit."""
+def _durations(at: dict[str, int], stem: str, plain_unit: str | None) -> list[tuple[Place, int]]:
+    """(place, ns per unit) of ``stem_ns``, ``stem_us`` … and of plain ``stem`` in its catalog's unit."""
     found = [
-        (at[key], factor) for unit, factor in NS_PER.items() if (key := f"{stem}_{unit}") in at
+        ((at[key], ()), factor)
+        for unit, factor in NS_PER.items()
+        if (key := f"{stem}_{unit}") in at
     ]
     if plain_unit is not None and stem in at:
-        found.append((at[stem], NS_PER[plain_unit]))
+        found.append(((at[stem], ()), NS_PER[plain_unit]))
     return found
 
 
@@ -167,7 +173,7 @@ def _whole(value: Any, factor: int, odd: Counter[str], limit: int) -> int:
         if not isfinite(value):
             odd["not_finite"] += 1
             return MISSING
-        number = round(value * factor)
+        number = round(value * factor) if abs(value) < limit else limit  # 1e308 s is inf ns
     elif type(value) is int:
         number = value * factor
     elif type(value) is list and value:
@@ -199,22 +205,22 @@ def first_of(found: list[Column]) -> Column | None:
 
 
 def durations(
-    columns: Sequence[Column], places: list[tuple[int, int]], odd: Counter[str]
+    columns: Sequence[Column], places: list[tuple[Place, int]], odd: Counter[str]
 ) -> Column | None:
     """A latency-like figure in ns."""
-    found = [whole(columns[position], factor, odd) for position, factor in places]
+    found = [whole(column_at(columns, place), factor, odd) for place, factor in places]
     return first_of([column for column in found if column is not None])
 
 
 def latency(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Column | None:
-    """Latency in ns: the duration, or stop − start where there is none."""
-    if plan.latency:
-        return durations(columns, plan.latency, odd)
-    if plan.span_of is None:
-        return None
+    """Latency in ns: the duration, or stop − start in rows that have none."""
+    given = durations(columns, plan.latency, odd)
+    if plan.span_of is None or (given is not None and MISSING not in given):
+        return given
     start, stop, factor = plan.span_of
     pairs = zip(columns[start], columns[stop], strict=True)
-    return whole([_minus(b, a) for a, b in pairs], factor, odd)
+    between = whole([_minus(b, a) for a, b in pairs], factor, odd)
+    return first_of([column for column in (given, between) if column is not None])
 
 
 def _minus(stop: Any, start: Any) -> Any:
@@ -260,8 +266,9 @@ def _texts(columns: list[Column], count: int, inside: str) -> Column:
     """Row by row the first text; a column of nothing but texts is the answer itself."""
     if not columns:
         return [None] * count
-    if type(columns[0][0]) is str and (constant(columns[0]) or set(map(type, columns[0])) == _STR):
-        return columns[0]
+    first = columns[0]
+    if type(first[0]) is str and (constant(first) or set(map(type, first)) == _STR) and all(first):
+        return first
     return [
         next((t for v in row if (t := _text(v, inside))), None)
         for row in zip(*columns, strict=True)

@@ -34,8 +34,9 @@ def encode_hook(value: object) -> object:
         return dict(value)
     if isinstance(value, BaseException):
         return {"type": type(value).__name__, "message": _text_of(value)}
-    if isinstance(value, str):
-        return str.__str__(value)
+    for base in (str, int, float):
+        if isinstance(value, base):
+            return base.__new__(base, value)
     return value.__qualname__ if isinstance(value, type) else marked_repr(value)
 
 
@@ -112,13 +113,17 @@ def _plain_container(value: Any, kind: type, depth: int, around: frozenset[int])
         return {plain_key(key): plain(item, depth + 1, around) for key, item in items}
     if kind in (list, tuple, set, frozenset):
         return [plain(item, depth + 1, around) for item in list(value)]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
     if isinstance(value, Enum):
         return plain(value.value, depth + 1, around)
+    if isinstance(value, (datetime, Decimal, int)):
+        return _plain_scalar(value)
     return _plain_other(value, depth)
+
+
+def _plain_scalar(value: datetime | Decimal | int) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else plain(int(value), 0)
 
 
 def _plain_other(value: Any, depth: int) -> Any:

@@ -4,6 +4,7 @@ Each key has its judge; the first that knows decides, in the order of `OUTCOME_K
 name's suffix stands.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ _OK_WORDS: Final = frozenset(
 _BAD_WORDS: Final = frozenset({
     "error", "errored", "fail", "failed", "failure", "exception", "rejected", "rate_limited", "crashed",
 })  # fmt: skip
+_TYPE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 _BAD_FINISH: Final = frozenset({"error", "failed", "failure"})
 
 
@@ -33,6 +35,11 @@ def by_error(value: Any) -> Outcome | None:
     if value is None or value is False or value in ("", {}, []):
         return None
     return failure(error_type("error", value) or "")
+
+
+def by_code(value: Any) -> Outcome | None:
+    """``error_code``: 0 and an empty text mean that there is none."""
+    return None if type(value) is int and value == 0 else by_error(value)
 
 
 def by_success(value: Any) -> Outcome | None:
@@ -81,6 +88,7 @@ JUDGES: Final[dict[str, Callable[[Any], Outcome | None]]] = {
     "error_type": by_error,
     "exception": by_error,
     "error": by_error,
+    "error_code": by_code,
     "success": by_success,
     "status": by_word,
     "result": by_word,
@@ -94,6 +102,7 @@ ERROR_KEYS: Final = (
     "kind",
     "error",
     "exception",
+    "error_code",
     "status",
     "http_status",
     "status_code",
@@ -112,10 +121,10 @@ def error_type(key: str, value: Any) -> str | None:
     """The name of an error as a producer gave it: a class, a short name, a status; None for none."""
     if type(value) is dict:
         value = value.get("type") or value.get("kind") or value.get("name") or value.get("code")
-    if type(value) is int and not isinstance(value, bool) and value >= 400:
+    if type(value) is int and (value >= 400 or (key == "error_code" and value)):
         return str(value)
     if type(value) is not str or not value or (key == "kind" and not _is_error_name(value)):
         return None
     head = value.split(":", 1)[0].split("(", 1)[0].strip()
-    fits = 0 < len(head) <= 64 and " " not in head
-    return head if fits else None
+    # The type outlives privacy, so it must look like one: what privacy would replace is none.
+    return head if _TYPE.match(head) else None

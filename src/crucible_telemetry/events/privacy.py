@@ -37,6 +37,7 @@ ERRORS: Final = frozenset({
 """Keys whose texts are errors: a short name stays, the rest is replaced, frames stay."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}\Z")
+_HASH: Final = re.compile(r"[0-9a-f]{32}\Z")
 _FRAME: Final = re.compile(r'File "([^"]*)", line (\d+), in (\S+)')
 _FLAT: Final = frozenset({int, float, bool, type(None)})
 
@@ -93,33 +94,45 @@ class Redactor:
         return value if type(value) in (str, bytes) else str(value)
 
     def _replaced(self, key: str, value: Any, depth: int) -> Any:
-        if MARK_REDACTED in value if isinstance(value, dict) else False:
+        if isinstance(value, dict) and _is_redacted(value):
             return value
         if _last(key) in ERRORS:
             return self._error(value, depth)
         if _only_numbers(value):
-            return value
+            return self._walked(key, value, depth)  # which ends at `MAX_DEPTH`
         return self._hashed(value)
 
     def _error(self, value: Any, depth: int) -> Any:
+        if type(value) in _FLAT:
+            return value
         if isinstance(value, str):
-            if _NAME.match(value):
-                return value
-            frames = [f"{name}:{line}" for _, line, name in _FRAME.findall(value)]
-            return {**self._hashed(value), "frames": frames} if frames else self._hashed(value)
-        if isinstance(value, dict):
-            return {k: self._part_of_error(str(k), item, depth + 1) for k, item in value.items()}
+            return self._error_text(value)
+        if depth > MAX_DEPTH or not isinstance(value, (dict, list)):
+            return self._hashed(value)
         if isinstance(value, list):
-            return [
-                self._error(item, depth + 1) if isinstance(item, (str, dict)) else item
-                for item in value
-            ]
-        return self._hashed(value)
+            return [self._error(item, depth + 1) for item in value]
+        if _is_redacted(value):
+            return value
+        return {
+            self._key_of_error(str(k)): self._part_of_error(str(k), item, depth + 1)
+            for k, item in value.items()
+        }
+
+    def _error_text(self, value: str) -> Any:
+        if _NAME.match(value):
+            return value
+        frames = [f"{name}:{line}" for _, line, name in _FRAME.findall(value)]
+        return {**self._hashed(value), "frames": frames} if frames else self._hashed(value)
+
+    def _key_of_error(self, key: str) -> str:
+        return key if _NAME.match(key) else str(self._hashed(key)["hmac"])
 
     def _part_of_error(self, key: str, value: Any, depth: int) -> Any:
-        if isinstance(value, str) and (key == MARK_REPR or not _NAME.match(value)):
+        if type(value) is str and key == MARK_REPR:
             return self._hashed(value)
-        return self.value(key, value, depth)
+        if sensitive(key) and _last(key) not in ERRORS:
+            return self.value(key, value, depth)
+        return self._error(value, depth)
 
     def _hashed(self, value: Any) -> dict[str, Any]:
         self.redacted += 1
@@ -131,12 +144,29 @@ class Redactor:
         }
 
 
+def _is_redacted(value: dict[Any, Any]) -> bool:
+    """Whether it is what `_hashed` made; a look-alike that holds more is not."""
+    return (
+        type(value.get(MARK_REDACTED)) is int
+        and _HASH.match(str(value.get("hmac"))) is not None
+        and value.keys() <= {MARK_REDACTED, "hmac"}
+    )
+
+
 def _only_numbers(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_only_numbers(item) for item in value.values())
-    if isinstance(value, list):
-        return all(_only_numbers(item) for item in value)
-    return type(value) in _FLAT
+    """Numbers at every depth, under keys that are names; no recursion, for it may be nested deep."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if not all(isinstance(key, str) and _NAME.match(key) for key in item):
+                return False
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        elif type(item) not in _FLAT:
+            return False
+    return True
 
 
 def _text(value: Any) -> str:

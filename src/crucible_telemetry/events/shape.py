@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from crucible_telemetry.events.event import GENERIC_SHAPE, event_name
-from crucible_telemetry.events.odd import encode_hook, plain_mapping
+from crucible_telemetry.events.odd import MAX_KEY, encode_hook, plain_key, plain_mapping
 
 MAX_SHAPES: Final = 4096
 HEADER: Final = 4
@@ -69,10 +69,11 @@ class ShapeTable:
 
     def intern(self, event: object, measurement_keys: Any, metadata_keys: Any) -> Shape | None:
         """The shape of this spelling, made when it is new; None when it must travel as generic."""
-        keys = (*measurement_keys, *metadata_keys)
-        if any(type(key) is not str for key in keys) or len(self.by_key) >= MAX_SHAPES:
-            return None
         name = event_name(event)
+        if len(self.by_key) >= MAX_SHAPES or not all(
+            map(_keepable, (name, *measurement_keys, *metadata_keys))
+        ):
+            return None
         meaning = (name, *measurement_keys, None, *metadata_keys)
         shape = self._by_meaning.get(meaning)
         if shape is None:
@@ -80,9 +81,21 @@ class ShapeTable:
             # Readers find the id only after the shape behind it: published in this order.
             self.by_id[made.id] = made
             shape = self._by_meaning.setdefault(meaning, made)
-        if type(event) in (str, tuple):
+        # Only what equals nothing of another name: (1, "a") and (True, "a") are one key.
+        if type(event) is str or (type(event) is tuple and {str}.issuperset(map(type, event))):
             self.by_key.setdefault((event, *measurement_keys, None, *metadata_keys), shape.id)
         return shape
+
+
+def _keepable(text: object) -> bool:
+    """Whether a name or key may stay in memory for good, and be written to any file."""
+    if type(text) is not str or len(text) > MAX_KEY:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 SHAPES: Final = ShapeTable()
@@ -105,7 +118,7 @@ def encode_row(
             numbers, words = plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
             row = encode((at_us, shape.id, trial, link, *numbers.values(), *words.values()))
             return row, shape.name
-    name = event_name(event).encode("utf-8", "backslashreplace").decode()
+    name = plain_key(event_name(event))
     numbers, words = plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
     return encode((at_us, GENERIC_SHAPE, trial, link, name, numbers, words)), name
 
