@@ -114,7 +114,7 @@ class Plan:
 
 def _durations(at: dict[str, int], stem: str, plain_unit: str | None) -> list[tuple[Place, int]]:
     """(place, ns per unit) of ``stem_ns``, ``stem_us`` … and of plain ``stem`` in its catalog's unit."""
-    found = [
+    found: list[tuple[Place, int]] = [
         ((at[key], ()), factor)
         for unit, factor in NS_PER.items()
         if (key := f"{stem}_{unit}") in at

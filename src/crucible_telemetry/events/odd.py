@@ -21,10 +21,16 @@ MAX_DEPTH: Final = 64
 MAX_REPR: Final = 200
 MAX_KEY: Final = 256
 _MAX_ARRAY_BYTES: Final = 32_768
+# A subclass by its value, whatever it overrides.
+_BASES: Final[tuple[tuple[type, Any], ...]] = (
+    (str, str.__str__),
+    (int, int.__index__),
+    (float, float.__float__),
+)
 _PLAIN: Final = frozenset({int, float, str, bool, type(None), bytes})
 
 
-def encode_hook(value: object) -> object:
+def encode_hook(value: Any) -> object:
     """What msgspec calls for a type it does not know: NumPy and friends by value, the rest by `repr`."""
     # `nbytes` and not `size`, which is a method of tensors. A long double is its own list.
     if hasattr(value, "tolist") and getattr(value, "nbytes", _MAX_ARRAY_BYTES) < _MAX_ARRAY_BYTES:
@@ -34,9 +40,9 @@ def encode_hook(value: object) -> object:
         return dict(value)
     if isinstance(value, BaseException):
         return {"type": type(value).__name__, "message": _text_of(value)}
-    for base in (str, int, float):
+    for base, simple in _BASES:
         if isinstance(value, base):
-            return base.__new__(base, value)
+            return simple(value)
     return value.__qualname__ if isinstance(value, type) else marked_repr(value)
 
 
@@ -123,7 +129,7 @@ def _plain_container(value: Any, kind: type, depth: int, around: frozenset[int])
 def _plain_scalar(value: datetime | Decimal | int) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else plain(int(value), 0)
+    return float(value) if isinstance(value, Decimal) else plain(int.__index__(value), 0)
 
 
 def _plain_other(value: Any, depth: int) -> Any:
