@@ -180,8 +180,13 @@ class Mailbox:
             map(type, (*measurements.values(), *metadata.values()))
         ):
             return False
-        self.large_bytes += len(row)
+        self._add_large(row)
         return True
+
+    def _add_large(self, row: bytes) -> None:
+        self.large_bytes += len(row)
+        if self.large_bytes > self.capacity_bytes:
+            self.mark = 0  # full by bytes, however few the rows: whoever appends attends
 
     def refuse(self, gate: str) -> None:
         """Count an event that was offered and not taken."""
@@ -206,10 +211,11 @@ class Mailbox:
             self.refuse("dropped")
             return False
         if len(row) > LARGE_ROW:
-            self.large_bytes += len(row)
+            self._add_large(row)
         self.append(row)
         self.tick()
-        return len(self.rows) > self.mark and self.attend()
+        # Who may drop neither waits for room nor makes it.
+        return len(self.rows) > self.mark and self.attend() and not self.dropping
 
     def attend(self) -> bool:
         """Called above `mark`: wake, hurry or sweep; True when the mailbox is full."""
@@ -221,6 +227,11 @@ class Mailbox:
         # The mark before the wake-up, and always a wake-up: whoever raises the mark answers for it.
         self.mark = self.batch_rows if waiting < self.batch_rows else self.capacity
         self.attendant.wake()
+        if self.closed:
+            # Closed between the look and the new mark: what comes after this row must be swept too.
+            self.mark = 0
+            self.attendant.sweep()
+            return False
         if waiting >= self.batch_rows:
             self.attendant.hurry()
         return self.full
