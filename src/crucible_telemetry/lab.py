@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -19,6 +20,7 @@ from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.wanted import Guard
 from crucible_telemetry.errors import (
     ConfigurationError,
+    CrucibleError,
     LabClosed,
     NotBuiltYet,
     UnknownExperiment,
@@ -200,13 +202,18 @@ class Lab:
         try:
             await self._supervisor.start_child(self._child(experiment_id, collector))
         except BaseException:
-            self._experiments.pop(experiment_id, None)
-            self._collectors.pop(experiment_id, None)
+            self.forget(experiment_id)
+            # Cancelled while the supervisor was at it, the actor may run already.
+            spawn_root(lambda: self._discard(experiment_id), f"crucible-discard-{experiment_id}")
             raise
         if spec.capture == "process":
             self._open_route(experiment, collector)
         count_unheard(self._note_unheard, on=True)
         return experiment
+
+    async def _discard(self, experiment_id: str) -> None:
+        with suppress(CrucibleError):  # it never came to be, or the whole tree is gone
+            await self._supervisor.stop_child(experiment_id)
 
     def _existing(self, spec: ExperimentSpec) -> Experiment | None:
         same = [e for e in self._experiments.values() if e.name == spec.name]
@@ -373,7 +380,8 @@ class Lab:
         return {name: tally.value for name, tally in list(self.unheard_counts.items())}
 
     def _note_unheard(self, name: str) -> None:
-        if not any(e.state in _LIVING for e in self._experiments.values()):
+        # A copy in one step: emits come from any thread, and experiments start meanwhile.
+        if not any(e.state in _LIVING for e in list(self._experiments.values())):
             return
         known = self.unheard_counts
         if not known:
