@@ -12,7 +12,7 @@ from typing import Any, Final
 from crucible_telemetry.clock import wall_ns
 from crucible_telemetry.events.event import event_name
 from crucible_telemetry.events.mailbox import LARGE_ROW, Began, Gate, Mailbox, log
-from crucible_telemetry.events.odd import MAX_DEPTH, depth_of, plain, shrink
+from crucible_telemetry.events.odd import MAX_DEPTH, depth_of, plain, plain_mapping, shrink
 from crucible_telemetry.events.routes import OWN, ROUTES, HandlerEntry, Name, detach
 from crucible_telemetry.events.scope import Scope, current_scope
 from crucible_telemetry.events.shape import (
@@ -239,8 +239,10 @@ def _fitted(row: bytes, limit_bytes: int) -> bytes:
 
 
 def _call(entry: HandlerEntry, name: str, measurements: Any, metadata: Any) -> None:
+    # Outside the try: what the caller gave for a mapping is no failure of the handler.
+    numbers, words = dict(plain_mapping(measurements)), dict(plain_mapping(metadata))
     try:
-        entry.handler(name, dict(measurements or {}), dict(metadata or {}), entry.config)
+        entry.handler(name, numbers, words, entry.config)
     except Exception as error:  # noqa: BLE001 - a handler may raise anything; it breaks nobody
         detach(entry.handler_id)
         log.warning("handler %r raised and is detached: %r", entry.handler_id, error)
