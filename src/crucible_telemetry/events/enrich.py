@@ -97,7 +97,9 @@ class Plan:
                 ("model", "model_name", "gen_ai.response.model", "gen_ai.request.model"),
             ),
         }
-        self.outcome = [(key, at) for key in OUTCOME_KEYS for at, _ in _places(first_words, (key,))]
+        # A start has no outcome, whatever it carries.
+        keys = () if self.known.suffix == "start" else OUTCOME_KEYS
+        self.outcome = [(key, at) for key in keys for at, _ in _places(first_words, (key,))]
 
     def _start_and_stop(self, at: dict[str, int]) -> tuple[int, int, int] | None:
         for unit, factor in {**NS_PER, "": NS_PER[self.known.unit]}.items():

@@ -117,13 +117,20 @@ def _is_error_name(value: str) -> bool:
     )
 
 
+def _may_name_an_error(key: str, text: str) -> bool:
+    """``kind`` and ``status`` say other things too."""
+    if key == "kind":
+        return _is_error_name(text)
+    return key != "status" or by_word(text) not in (None, Outcome.OK, Outcome.UNKNOWN)
+
+
 def error_type(key: str, value: Any) -> str | None:
     """The name of an error as a producer gave it: a class, a short name, a status; None for none."""
     if type(value) is dict:
         value = value.get("type") or value.get("kind") or value.get("name") or value.get("code")
     if type(value) is int and (value >= 400 or (key == "error_code" and value)):
         return str(value)
-    if type(value) is not str or not value or (key == "kind" and not _is_error_name(value)):
+    if type(value) is not str or not _may_name_an_error(key, value):
         return None
     head = value.split(":", 1)[0].split("(", 1)[0].strip()
     # The type outlives privacy, so it must look like one: what privacy would replace is none.
