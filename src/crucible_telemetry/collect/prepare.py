@@ -147,7 +147,7 @@ class Preparer:
                 continue
             row[place] = kept = self.guard.redacted(key, value, marks)
             if kept is not value:
-                marked = type(value) is dict and count_marks(kept, marks)
+                marked = type(value) in (dict, list) and count_marks(kept, marks)
                 touched[i] = touched.get(i, False) or marked
 
     def _is_delicate(
@@ -160,8 +160,8 @@ class Preparer:
         kinds = set(map(type, column))
         if position in layout.sensitive:
             return not kinds <= _FLAT_NUMBERS
-        if float in kinds and kinds <= _REAL:
-            _count_nan(column, marks)
+        if float in kinds:
+            _count_nan(column if kinds <= _REAL else _floats(column), marks)
         return not kinds <= _PLAIN
 
     def _protect(
@@ -212,6 +212,10 @@ class Preparer:
 
 _FLAT_NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _REAL: Final = frozenset({int, float, bool})
+
+
+def _floats(column: Sequence[Any]) -> list[float]:
+    return [value for value in column if type(value) is float]
 
 
 def _count_nan(column: Sequence[Any], marks: "Counter[str]") -> None:
