@@ -409,7 +409,11 @@ class Lab:
                 "%s: %s %s: %r", event.supervisor, event.child, event.kind.value, event.error
             )
         if event.kind is Report.CRASHED and event.supervisor == "lab" and experiment is not None:
-            experiment.fail(event.error or RuntimeError("its supervisor ended"))
+            if isinstance(event.error, Exception):
+                experiment.fail(event.error)
+            else:
+                # Cancelled from outside: the loop ends, and this task heard of it before the lab's did.
+                experiment.freeze_if_living()
         if event.kind is not Report.STARTED:
             details = {
                 "supervisor": event.supervisor,
