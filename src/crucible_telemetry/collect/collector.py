@@ -23,6 +23,7 @@ from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import Attendant, Gate, Mailbox, log
+from crucible_telemetry.events.odd import told
 from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.events.shape import decode_rows, dictionaries
 from crucible_telemetry.metrics.board import Board
@@ -37,6 +38,7 @@ MAX_FAILURES: Final = 4
 """Drains in a row that may fail at one event before a stop goes on without it."""
 
 _BLAMELESS: Final = (RecursionError, MemoryError)
+_INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _here = threading.local()
 """`depth`: whether this thread is inside a drain, of whatever experiment."""
 
@@ -162,16 +164,19 @@ class Collector(Attendant):
             finally:
                 self._lock.release()
 
-    def _drain_as_guest(self) -> bool:
-        """One batch in an emitter's thread; False when it is left to the actor."""
+    def _drain_as_guest(self, *, blame: bool = False) -> bool:
+        """One batch in an emitter's thread; False when it is left to the actor (or, to `blame`, to a retry)."""
         outside = (getattr(_here, "depth", 0), current_scope.get())
         try:
-            self._guest = True
+            self._guest = not blame
             drained = self._drain(MAX_BATCH)
-        except Exception as error:  # noqa: BLE001 - the emitter's program is not ours to break
+        except _INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the emitter's program is not ours to break
             # Also RecursionError and MemoryError of a deep or starved caller: no event is to blame.
             log.debug(
-                "a drain in an emitter's thread failed and is left to the collector: %r", error
+                "a drain in an emitter's thread failed and is left to the collector: %s",
+                told(error),
             )
             self.wake()
             return False
@@ -259,7 +264,7 @@ class Collector(Attendant):
             while not self._busy and self.progress.consumed < target and failures < MAX_FAILURES:
                 if self.progress.consumed != where:
                     where, failures = self.progress.consumed, 0
-                failures += not self._drain_as_guest()
+                failures += not self._drain_as_guest(blame=True)
             if not self._busy:
                 self._drain_as_guest()  # what a crash has left untold
 
@@ -361,13 +366,17 @@ class Collector(Attendant):
             return _casualty(rows[0], consumed, self._reason)
         try:
             return self.preparer.prepare(rows, seq, consumed)
-        except Exception as error:  # noqa: BLE001 - whatever it is, one event is the reason
+        except BaseException as error:  # noqa: BLE001 - whatever it is, one event is the reason
             self._pass_on(error)
             return self._halved(rows, seq, consumed)
 
-    def _pass_on(self, error: Exception) -> None:
-        """In a guest's thread a RecursionError or MemoryError is the guest's, not an event's."""
-        if self._guest and isinstance(error, _BLAMELESS):
+    def _pass_on(self, error: BaseException) -> None:
+        """Interrupts are nobody's; in a guest's thread lack of stack or memory is the guest's.
+
+        A CancelledError here comes from a user's callable (`task.result()`): nothing in a drain waits.
+        """
+        blameless = isinstance(error, _BLAMELESS) or not isinstance(error, Exception)
+        if isinstance(error, _INTERRUPTS) or (self._guest and blameless):
             raise error
 
     def _halved(self, rows: list[bytes], seq: int, consumed: int) -> Prepared:
@@ -376,12 +385,12 @@ class Collector(Attendant):
         while good:
             try:
                 return self.preparer.prepare(rows[:good], seq, consumed)
-            except Exception as error:  # noqa: BLE001 - smaller still
+            except BaseException as error:  # noqa: BLE001 - smaller still
                 self._pass_on(error)
                 good //= 2
         try:
             return self.preparer.prepare(rows[:1], seq, consumed)
-        except Exception as error:  # noqa: BLE001 - twice: this event cannot be collected
+        except BaseException as error:  # noqa: BLE001 - twice: this event cannot be collected
             self._pass_on(error)
             return _casualty(rows[0], consumed, error)
 
@@ -409,7 +418,7 @@ def _casualty(row: bytes, consumed: int, error: BaseException) -> Prepared:
     entry = Quarantined(
         position=consumed,
         event_name=name,
-        error=f"{type(error).__name__}: {error}"[:300],
+        error=told(error),
         frames=frames,
     )
     log.warning("event %r is quarantined: %s", name, entry.error)

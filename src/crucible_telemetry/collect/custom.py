@@ -10,6 +10,7 @@ from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.events.odd import told
 
 
 class CustomMetrics:
@@ -70,5 +71,5 @@ class CustomMetrics:
     def _drop(self, name: str, error: Exception) -> None:
         self._streaming.pop(name, None)
         self._calculators.pop(name, None)
-        self.failed[name] = f"{type(error).__name__}: {error}"[:200]
-        log.warning("custom metric %r raised and is dropped: %r", name, error)
+        self.failed[name] = told(error)
+        log.warning("custom metric %r raised and is dropped: %s", name, self.failed[name])

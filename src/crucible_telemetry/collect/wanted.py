@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from crucible_telemetry.collect.spec import ExperimentSpec
-from crucible_telemetry.events.odd import MARK_CUT, MARK_INTEGER, MARK_REPR, plain_mapping
+from crucible_telemetry.events.odd import MARK_CUT, MARK_INTEGER, MARK_REPR, plain_mapping, told
 from crucible_telemetry.events.privacy import Redactor
 from crucible_telemetry.events.scope import mix
 from crucible_telemetry.events.shape import decode_rows, dictionaries, recode
@@ -76,7 +76,7 @@ class Guard:
 
     def _failed(self, kind: str, error: Exception, marks: "Counter[str]") -> None:
         marks[kind] += 1
-        self.first_error.setdefault(kind, f"{type(error).__name__}: {error}"[:200])
+        self.first_error.setdefault(kind, told(error))
 
     # -- what may be kept ------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from crucible_telemetry.clock import wall_ns
 from crucible_telemetry.events.event import event_name
 from crucible_telemetry.events.mailbox import LARGE_ROW, Began, Gate, Mailbox, log
-from crucible_telemetry.events.odd import MAX_DEPTH, depth_of, plain, plain_mapping, shrink
+from crucible_telemetry.events.odd import MAX_DEPTH, depth_of, plain, plain_mapping, shrink, told
 from crucible_telemetry.events.routes import OWN, ROUTES, HandlerEntry, Name, detach
 from crucible_telemetry.events.scope import Scope, current_scope
 from crucible_telemetry.events.shape import (
@@ -245,13 +245,15 @@ def _call(entry: HandlerEntry, name: str, measurements: Any, metadata: Any) -> N
         entry.handler(name, numbers, words, entry.config)
     except Exception as error:  # noqa: BLE001 - a handler may raise anything; it breaks nobody
         detach(entry.handler_id)
-        log.warning("handler %r raised and is detached: %r", entry.handler_id, error)
+        log.warning("handler %r raised and is detached: %s", entry.handler_id, told(error))
         failure = {
             "handler_id": entry.handler_id,
             "event": name,
             "kind": type(error).__name__,
-            "error": repr(error),
-            "frames": [f"{f.name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)],
+            "error": told(error),
+            "frames": [
+                f"{f.name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__, -20)
+            ],
         }
         announce(HANDLER_FAILURE, {"count": 1}, failure)
 

@@ -64,6 +64,11 @@ def _text_of(value: object, form: Any = str) -> str:
     return _utf8(text[:MAX_REPR])
 
 
+def told(error: BaseException) -> str:
+    """An error in words, ``Type: message``, also one that raises when it is asked."""
+    return f"{type(error).__name__}: {_text_of(error)}"
+
+
 def _utf8(text: str) -> str:
     """The text with lone surrogates written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
