@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events import enrich
-from crucible_telemetry.events.columns import ENDS, LLM, NO_TOKENS, WRAPS
+from crucible_telemetry.events.columns import ENDS, LLM, WRAPS
 from crucible_telemetry.events.enrich import Column, Plan
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.events.outcome import ERROR_KEYS, JUDGES, error_type
@@ -42,25 +42,7 @@ def figures(
     found["itl_ns"] = enrich.durations(values, plan.itl, odd)
     for field, places in plan.tokens.items():
         found[field] = enrich.tokens(values, places, odd)
-    found["total"] = _totals(found, count)
     return {name: column for name, column in found.items() if column is not None}
-
-
-def _totals(found: dict[str, Any], count: int) -> Column | None:
-    """Total tokens: as reported, else prompt + completion."""
-    prompt: Column | None = found.get("prompt")
-    completion: Column | None = found.get("completion")
-    total: Column | None = found.get("total")
-    if prompt is None and completion is None:
-        return total
-    if total is None and prompt and completion and min(prompt) >= 0 and min(completion) >= 0:
-        return [a + b for a, b in zip(prompt, completion, strict=True)]
-    none = [NO_TOKENS] * count
-    parts = zip(total or none, prompt or none, completion or none, strict=True)
-    return [
-        t if t >= 0 else NO_TOKENS if p < 0 and c < 0 else max(p, 0) + max(c, 0)
-        for t, p, c in parts
-    ]
 
 
 def _numbers(words: Sequence[Any], number: Any) -> Any:
@@ -85,10 +67,18 @@ def _outcomes(plan: Plan, values: Sequence[Column], reader: ExperimentReader) ->
     """(outcome, error number): one for all rows where the name or one shared value decides."""
     default = enrich.default_outcome(plan)
     verdicts: list[list[Outcome | None]] = []
+    shared: list[Outcome] = []
     for key, position in plan.outcome:
-        found = enrich.mapped(values[position], JUDGES[key])
+        column = values[position]
+        if type(column[0]) is str and enrich.constant(column):
+            verdict = JUDGES[key](column[0])
+            shared += [] if verdict is None else [verdict]
+            continue
+        found = enrich.mapped(column, JUDGES[key])
         if any(verdict is not None for verdict in found):
             verdicts.append(found)
+    if shared:
+        default = _decide(tuple(shared), default)
     if not verdicts:
         if default not in _FAILING:
             return int(default), 0

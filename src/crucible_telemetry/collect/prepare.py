@@ -17,7 +17,16 @@ from crucible_telemetry.collect.figures import figures
 from crucible_telemetry.collect.progress import Quarantined
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.wanted import Guard, count_marks
-from crucible_telemetry.events.columns import DTYPES, FILL, FIXED, MARKED, WRAPS, Columns, Payload
+from crucible_telemetry.events.columns import (
+    DTYPES,
+    FILL,
+    FIXED,
+    MARKED,
+    NO_TOKENS,
+    WRAPS,
+    Columns,
+    Payload,
+)
 from crucible_telemetry.events.enrich import Plan, constant
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.odd import MARKS
@@ -283,9 +292,21 @@ class _Out:
             name: _array(sources.get(name, 0), name, self.count)
             for name in (*FIXED, *(name for name in FILL if name in sources))
         }
+        if "prompt" in arrays or "completion" in arrays:
+            arrays["total"] = _totals(arrays, self.count)
         if self.marked:
             arrays["flags"][self.marked] |= MARKED
         return Columns(first_seq, Payload.of(rows), arrays, self.names or None)
+
+
+def _totals(arrays: dict[str, Any], count: int) -> Any:
+    """Total tokens: as reported, else prompt + completion."""
+    none = np.full(count, NO_TOKENS, np.int32)
+    prompt, completion = arrays.get("prompt", none), arrays.get("completion", none)
+    summed = np.maximum(prompt, 0) + np.maximum(completion, 0)
+    summed[(prompt < 0) & (completion < 0)] = NO_TOKENS
+    total = arrays.get("total", none)
+    return np.where(total >= 0, total, summed)
 
 
 def _array(values: Any, name: str, count: int) -> Any:
