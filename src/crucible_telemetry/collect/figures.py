@@ -34,7 +34,7 @@ def figures(
     found: dict[str, Any] = {"flags": base_flags(plan)}
     if not count:
         return found
-    found["outcome"], found["error"] = _outcomes(plan, values, reader)
+    found["outcome"], found["error"] = _outcomes(plan, values, count, reader)
     found["model"] = _models(values, plan, reader)
     found["latency_ns"] = enrich.latency(values, plan, odd)
     found["cost_pico"] = enrich.cost(values, plan, odd)
@@ -63,7 +63,9 @@ def _models(values: Sequence[Column], plan: Plan, reader: ExperimentReader) -> A
     return _numbers(list(zip(providers, names, strict=True)), reader.models.number)
 
 
-def _outcomes(plan: Plan, values: Sequence[Column], reader: ExperimentReader) -> tuple[Any, Any]:
+def _outcomes(
+    plan: Plan, values: Sequence[Column], count: int, reader: ExperimentReader
+) -> tuple[Any, Any]:
     """(outcome, error number): one for all rows where the name or one shared value decides."""
     default = enrich.default_outcome(plan)
     verdicts: list[list[Outcome | None]] = []
@@ -82,7 +84,6 @@ def _outcomes(plan: Plan, values: Sequence[Column], reader: ExperimentReader) ->
     if not verdicts:
         if default not in _FAILING:
             return int(default), 0
-        count = len(values[0]) if values else 1
         return int(default), _errors(plan, values, [default] * count, reader)
     decided = [_decide(row, default) for row in zip(*verdicts, strict=True)]
     errors = 0 if _FAILING.isdisjoint(decided) else _errors(plan, values, decided, reader)
