@@ -79,27 +79,25 @@ def _outcomes(
         found = enrich.mapped(column, JUDGES[key])
         if any(verdict is not None for verdict in found):
             verdicts.append(found)
-    if shared:
-        default = _decide(tuple(shared), default)
     if not verdicts:
+        default = _decide(tuple(shared), default)
         if default not in _FAILING:
             return int(default), 0
         return int(default), _errors(plan, values, [default] * count, reader)
-    decided = [_decide(row, default) for row in zip(*verdicts, strict=True)]
+    decided = [_decide((*shared, *row), default) for row in zip(*verdicts, strict=True)]
     errors = 0 if _FAILING.isdisjoint(decided) else _errors(plan, values, decided, reader)
     return [int(outcome) for outcome in decided], errors
 
 
 def _decide(row: tuple[Outcome | None, ...], default: Outcome) -> Outcome:
-    """A failure that anything names outweighs a success that something else claims."""
+    """A failure that anything names outweighs a success that something else claims.
+
+    Whatever the order: cancelled is more precise than timeout, timeout than error, ok than unknown.
+    An exception event whose producer also says "ok" is still an exception.
+    """
     said = [verdict for verdict in row if verdict is not None]
-    if not said:
-        return default
-    failures = [verdict for verdict in said if verdict in _FAILING]
-    if failures:
-        return next((v for v in failures if v is not Outcome.ERROR), failures[0])
-    # An exception event whose producer also says "ok" is still an exception.
-    return default if default in _FAILING else said[0]
+    failures = [verdict for verdict in (*said, default) if verdict in _FAILING]
+    return max(failures) if failures else min(said, default=default)
 
 
 def _errors(

@@ -35,6 +35,8 @@ from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, diction
 
 _PLAIN: Final = frozenset({int, str, bool, float, type(None), bytes})
 _MAX_PLANS: Final = 8192
+MAX_TOKENS: Final = 2**31 - 1
+"""A sum beyond it is left out, as a count beyond it is."""
 
 
 class Prepared(Struct, frozen=True, gc=False):
@@ -303,10 +305,10 @@ def _totals(arrays: dict[str, Any], count: int) -> Any:
     """Total tokens: as reported, else prompt + completion."""
     none = np.full(count, NO_TOKENS, np.int32)
     prompt, completion = arrays.get("prompt", none), arrays.get("completion", none)
-    summed = np.maximum(prompt, 0) + np.maximum(completion, 0)
-    summed[(prompt < 0) & (completion < 0)] = NO_TOKENS
+    summed = np.maximum(prompt, 0).astype(np.int64) + np.maximum(completion, 0)
+    summed[((prompt < 0) & (completion < 0)) | (summed > MAX_TOKENS)] = NO_TOKENS
     total = arrays.get("total", none)
-    return np.where(total >= 0, total, summed)
+    return np.where(total >= 0, total, summed).astype(np.int32)
 
 
 def _array(values: Any, name: str, count: int) -> Any:
