@@ -26,7 +26,7 @@ from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.mailbox import Gate
 from crucible_telemetry.events.routes import Name, close_route
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
-from crucible_telemetry.events.span import Span
+from crucible_telemetry.events.span import Span, span_of
 from crucible_telemetry.export.jsonl import write_jsonl
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.metrics.figures import Summary
@@ -400,21 +400,35 @@ class Experiment:
 
 
 class ExperimentScope:
-    """See `Experiment.scope`. Leaving never raises, in whatever task."""
+    """See `Experiment.scope`. Leaving never raises, in whatever task; several may be inside at once."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._scopes: list[Scope] = []
 
     def __enter__(self) -> Self:
-        scope = Scope(self._collector.box, 0, None, None, current_scope.get())
+        box, outer = self._collector.box, current_scope.get()
+        if outer is None or outer.box is not box:
+            scope = Scope(box, 0, None, None, outer)
+        else:  # innermost already: its trial and its span are still those of what happens inside
+            scope = Scope(box, outer.trial, outer.link, span_of(outer), outer)
         self._scopes.append(scope)
         enter(scope)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not leave(self._scopes.pop()):
+        if not leave(self._entered_here()):
             self._collector.box.scope_leaks += 1
+
+    def _entered_here(self) -> Scope:
+        """The last one entered in this task or thread; others may have entered since, elsewhere."""
+        here = current_scope.get()
+        while here is not None:
+            if here in self._scopes:
+                self._scopes.remove(here)
+                return here
+            here = here.outer
+        return self._scopes.pop()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -445,7 +459,6 @@ class ExperimentSpan(Span):
 def current_experiment() -> Experiment | None:
     """The experiment in whose scope this runs, if any."""
     scope = current_scope.get()
-    while scope is not None and scope.box is None:
-        scope = scope.outer
+    # A stream made outside every experiment stays outside wherever it is read: no look further out.
     owner = None if scope is None or scope.box is None else scope.box.attendant.owner
     return owner if isinstance(owner, Experiment) else None

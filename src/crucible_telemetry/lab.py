@@ -1,9 +1,12 @@
 """The lab: owns experiments, the tree that supervises their collectors, and how all of it ends."""
 
+import math
 import os
 import secrets
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -83,6 +86,7 @@ class Lab:
         self._collectors: dict[str, Collector] = {}
         self._supervisor = Supervisor("lab", intensity=RESTARTS, on_event=self._heard)
         self._root: RootTask | None = None
+        self._closing: RootTask | None = None
         self._loop: LoopHandle | None = None
         self._report = CloseReport()
 
@@ -105,17 +109,20 @@ class Lab:
         """Flush and stop everything, newest experiment first, within `close_timeout_s`; returns what it
         could not save. A second call changes nothing.
         """  # noqa: D205 - the summary is one sentence
-        if self.state != "open":
-            return self._report
-        self.state = "closing"
-        with anyio.CancelScope(shield=True):
-            await self._wind_down()
-            root, loop = self._root, self._loop
-            if root is not None and loop is not None and not loop.closed:
-                root.cancel()
-                with anyio.move_on_after(self._close_timeout_s):
-                    await root.wait()
+        if self.state == "open":
+            self.state = "closing"
+            self._closing = spawn_root(self._shut_down, "crucible-lab-close")
+        if self._closing is not None:
+            await _outlasted(self._closing)
         return self._report
+
+    async def _shut_down(self) -> None:
+        await self._wind_down()
+        root, loop = self._root, self._loop
+        if root is not None and loop is not None and not loop.closed:
+            root.cancel()
+            with anyio.move_on_after(self._close_timeout_s):
+                await root.wait()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -262,14 +269,20 @@ class Lab:
     async def release(self, experiment: Experiment) -> None:
         """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
         experiment.wake_subscribers()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(self._close_timeout_s):
-            await self._export_on_exit(experiment)
-            if self.state == "open":
-                await self._supervisor.stop_child(experiment.id)
+        await _outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
         if not any(e.state in _LIVING for e in self._experiments.values()):
             self._tell_unheard()
 
-    def forget(self, experiment_id: str) -> None:
+    async def _let_go(self, experiment: Experiment) -> None:
+        with anyio.move_on_after(self._close_timeout_s), suppress(CrucibleError):
+            # Its supervisor may have given up in this very moment, or the lab have been closed.
+            if self.state == "open":
+                await self._supervisor.stop_child(experiment.id)
+        with anyio.move_on_after(self._close_timeout_s) as limit:
+            await self._export_on_exit(experiment)
+        if limit.cancelled_caught:
+            self._report[experiment.id] = f"its export took longer than {self._close_timeout_s:g} s"
+ -> None:
         """Drop an experiment from the registry."""
         self._experiments.pop(experiment_id, None)
         self._collectors.pop(experiment_id, None)
@@ -425,6 +438,15 @@ class Lab:
     def _check_open(self, command: str) -> None:
         if self.state != "open":
             raise LabClosed(command, "not open yet" if self.state == "new" else self.state)
+
+
+async def _outlasted(root: RootTask) -> None:
+    """Wait for its end; a cancellation meanwhile is raised after it. `Task.cancel` goes through shields."""
+    interrupted = await root.outlast(math.inf)
+    if interrupted is not None:
+        raise interrupted
+    if root.error is not None:
+        raise root.error
 
 
 class _RunningExperiment:

@@ -196,10 +196,14 @@ class Span(Scope):
     def _tell_parent(self, parent: "Span | None") -> None:
         """The spans around a counted one must not be counted again."""
         # One of another experiment does not hold what this one counts.
-        if parent is not None and (parent.box is None or parent.box is self.box) and (
-            self.wraps
-            or known(_names(self.event)[1]).category == "llm"
-            or not _COUNTED.isdisjoint(self.measurements)
+        if (
+            parent is not None
+            and (parent.box is None or parent.box is self.box)
+            and (
+                self.wraps
+                or known(_names(self.event)[1]).category == "llm"
+                or not _COUNTED.isdisjoint(self.measurements)
+            )
         ):
             parent.wraps = True
 
@@ -316,9 +320,11 @@ def _bind_async(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     async def bound(*args: Any, **kwargs: Any) -> Any:
-        if here is None:
-            return await fn(*args, **kwargs)
-        scope = Scope(here.box, here.trial, here.link, span_of(here), current_scope.get())
+        outer = current_scope.get()
+        if here is None:  # bound outside every scope: the caller's is not its own
+            scope = Scope(None, 0, None, None, outer)
+        else:
+            scope = Scope(here.box, here.trial, here.link, span_of(here), outer)
         enter(scope)
         try:
             return await fn(*args, **kwargs)
