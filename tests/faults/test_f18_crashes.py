@@ -8,6 +8,7 @@ import pytest
 from faults.ledger import NAME, emit, lawful, numbers, stored_numbers, whole
 
 import crucible_telemetry as ct
+from crucible_telemetry.collect.careful import Careful
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.errors import ExperimentFailed
@@ -23,7 +24,7 @@ STEPS = (
     Collector._drain_as_guest,
     Collector._drain,
     Collector._batch,
-    Collector._prepare,
+    Careful.prepare,
     Collector._commit,
     Collector._after,
     Collector._tell,

@@ -7,8 +7,7 @@ nothing and counts nothing twice.
 """
 
 import threading
-import traceback
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,28 +16,24 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns
+from crucible_telemetry.collect.careful import INTERRUPTS, MAX_BATCH, Careful, announce_first
 from crucible_telemetry.collect.prepare import Prepared, Preparer
-from crucible_telemetry.collect.progress import Progress, Quarantined, merged
+from crucible_telemetry.collect.progress import Progress, merged
 from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import Attendant, Gate, Mailbox, log
 from crucible_telemetry.events.odd import told
 from crucible_telemetry.events.scope import current_scope
-from crucible_telemetry.events.shape import decode_rows, dictionaries
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.loops import LoopHandle, Signal
 from crucible_telemetry.stores.base import Store
 
-MAX_BATCH: Final = 4096
-"""Rows of one drain: bounds the pause of an emitter that drains (about 5 ms)."""
 LINGER_S: Final = 0.02
 KEPT_QUARANTINED: Final = 100
 MAX_FAILURES: Final = 4
 """Drains in a row that may fail at one event before a stop goes on without it."""
 
-_BLAMELESS: Final = (RecursionError, MemoryError)
-_INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _here = threading.local()
 """`depth`: whether this thread is inside a drain, of whatever experiment."""
 
@@ -69,10 +64,7 @@ class Collector(Attendant):
         self._busy = False
         self._prepared: Prepared | None = None
         self._told = 0
-        self._guest = False
-        self._careful_until = 0
-        self._suspect = -1
-        self._reason: Exception = RuntimeError("it crashed the collector twice")
+        self.careful = Careful(preparer)
 
     def _wants(self) -> Callable[[str], bool] | None:
         return None if self.reader.spec.events is None else self.reader.spec.hears
@@ -108,7 +100,7 @@ class Collector(Attendant):
 
     def _settle(self, outside: tuple[int, Any]) -> None:
         """After a drain, however it ended: an interrupt may hit its own clean-up."""
-        self._busy = self._guest = False
+        self._busy = self.careful.guest = False
         _here.depth = outside[0]
         if current_scope.get() is not outside[1]:
             current_scope.set(outside[1])
@@ -168,9 +160,9 @@ class Collector(Attendant):
         """One batch in an emitter's thread; False when it is left to the actor (or, to `blame`, to a retry)."""
         outside = (getattr(_here, "depth", 0), current_scope.get())
         try:
-            self._guest = not blame
+            self.careful.guest = not blame
             drained = self._drain(MAX_BATCH)
-        except _INTERRUPTS:
+        except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - the emitter's program is not ours to break
             # Also RecursionError and MemoryError of a deep or starved caller: no event is to blame.
@@ -305,20 +297,23 @@ class Collector(Attendant):
         consumed = progress.consumed
         self._tell()
         box.remove(consumed)
-        careful = consumed < self._careful_until
-        rows = box.rows[1 : 2 if careful else limit + 1]
+        rows = box.rows[1 : 1 + min(self.careful.limit(consumed), limit)]
         if not rows:
             return False
         try:
             prepared = self._prepared
             if prepared is None or prepared.consumed != consumed:
-                prepared = self._prepared = self._prepare(rows, progress)
+                prepared = self.careful.prepare(rows, progress.stored + 1, consumed)
+                self._prepared = prepared
             self._commit(prepared, progress)
         except Exception as error:
-            if not (self._guest and isinstance(error, _BLAMELESS)):
-                self._blame(consumed, len(rows), error)
+            if self.store.last_seq == progress.stored:
+                self._prepared = None
+            self.careful.blame(consumed, len(rows), error)
             raise
         box.remove(self.progress.consumed)
+        if prepared.casualties and not progress.quarantined:
+            announce_first(prepared.casualties[0], self.reader.experiment_id)
         self._tell()
         return True
 
@@ -359,67 +354,8 @@ class Collector(Attendant):
         # Last: a crash among them tells all of them again, which each of them bears.
         self._told = columns.last_seq
 
-    def _prepare(self, rows: list[bytes], progress: Progress) -> Prepared:
-        """Prepare a batch; one that fails is halved down to its event, tried once more, quarantined."""
-        consumed, seq = progress.consumed, progress.stored + 1
-        if len(rows) == 1 and consumed == self._suspect:
-            return _casualty(rows[0], consumed, self._reason)
-        try:
-            return self.preparer.prepare(rows, seq, consumed)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, one event is the reason
-            self._pass_on(error)
-            return self._halved(rows, seq, consumed)
-
-    def _pass_on(self, error: BaseException) -> None:
-        """Interrupts are nobody's; in a guest's thread lack of stack or memory is the guest's.
-
-        A CancelledError here comes from a user's callable (`task.result()`): nothing in a drain waits.
-        """
-        blameless = isinstance(error, _BLAMELESS) or not isinstance(error, Exception)
-        if isinstance(error, _INTERRUPTS) or (self._guest and blameless):
-            raise error
-
-    def _halved(self, rows: list[bytes], seq: int, consumed: int) -> Prepared:
-        """The good part of a batch, up to its first bad event, or that event in quarantine."""
-        good = len(rows) // 2
-        while good:
-            try:
-                return self.preparer.prepare(rows[:good], seq, consumed)
-            except BaseException as error:  # noqa: BLE001 - smaller still
-                self._pass_on(error)
-                good //= 2
-        try:
-            return self.preparer.prepare(rows[:1], seq, consumed)
-        except BaseException as error:  # noqa: BLE001 - twice: this event cannot be collected
-            self._pass_on(error)
-            return _casualty(rows[0], consumed, error)
-
-    def _blame(self, consumed: int, count: int, error: Exception) -> None:
-        """Remember what a crash was about: next time one by one, and who crashes alone is a suspect."""
-        if self.store.last_seq == self.progress.stored:
-            self._prepared = None
-        if count == 1 and consumed < self._careful_until:  # it was in the last crash too
-            self._suspect, self._reason = consumed, error
-        self._careful_until = max(self._careful_until, consumed + count)
-
 
 def _widened(span_us: tuple[int | None, int | None], columns: Columns) -> tuple[int, int]:
     low, high = int(columns.timestamp_us.min()), int(columns.timestamp_us.max())
     first, last = span_us
     return (low if first is None else min(first, low)), (high if last is None else max(last, high))
-
-
-def _casualty(row: bytes, consumed: int, error: BaseException) -> Prepared:
-    try:
-        name = dictionaries(decode_rows([row])[0])[0]
-    except Exception:  # noqa: BLE001 - a row that cannot be decoded has no name
-        name = "(unreadable)"
-    frames = tuple(f"{f.name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-8:])
-    entry = Quarantined(
-        position=consumed,
-        event_name=name,
-        error=told(error),
-        frames=frames,
-    )
-    log.warning("event %r is quarantined: %s", name, entry.error)
-    return Prepared(consumed, 1, None, 0, 0, 1, Counter(), (entry,))
