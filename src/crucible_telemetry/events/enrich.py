@@ -220,8 +220,10 @@ def latency(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Column 
     if plan.span_of is None or (given is not None and MISSING not in given):
         return given
     start, stop, factor = plan.span_of
-    pairs = zip(columns[start], columns[stop], strict=True)
-    between = whole([_minus(b, a) for a, b in pairs], factor, odd)
+    known = given or [MISSING] * len(columns[start])
+    rows = zip(known, columns[start], columns[stop], strict=True)
+    spans = [_minus(b, a) if ns == MISSING else None for ns, a, b in rows]
+    between = whole(spans, factor, odd)
     return first_of([column for column in (given, between) if column is not None])
 
 
