@@ -1,0 +1,140 @@
+"""What users import: pinned, documented, light; and what is not built yet says so."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import crucible_telemetry as ct
+
+FACE = {
+    "Between", "ConfigurationError", "Counts", "CrucibleError", "Event", "Experiment",
+    "ExperimentFailed", "ExportError", "FlushResult", "Ge", "Gt", "HandlerExists", "Health", "Lab",
+    "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Lt", "Ne", "NotBuiltYet",
+    "OneOf", "Outcome", "QueryError", "Span", "Summary", "Trial", "TrialRecord",
+    "UnknownExperiment", "Where", "__version__", "attach", "attach_many", "bind",
+    "current_experiment", "current_span", "detach", "execute", "execute_nowait", "instrument",
+    "list_handlers", "llm_call", "span", "testing",
+}  # fmt: skip
+OPTIONAL = ("numpy", "scipy", "rich", "typer", "trio", "pandas", "pyarrow", "sortedcontainers")
+
+
+def fresh(code):
+    """What a new interpreter prints, as JSON."""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return json.loads(run.stdout)
+
+
+def test_the_face_is_this():
+    assert set(ct.__all__) == FACE
+    assert ct.__all__ == sorted(ct.__all__)
+    assert dir(ct) == sorted(FACE)
+
+
+@pytest.mark.parametrize("name", sorted(FACE - {"__version__"}))
+def test_every_public_name_is_there_and_says_what_it_is(name):
+    thing = getattr(ct, name)
+    text = inspect.getdoc(thing)
+    assert text
+    assert len(text) > 15
+    assert not text.startswith(f"{name}(")  # a generated signature is no documentation
+
+
+@pytest.mark.parametrize("name", ["Experiment", "Lab", "Span", "LlmCall", "Trial", "TrialRecord"])
+def test_every_public_method_says_what_it_does(name):
+    cls = getattr(ct, name)
+    members = {
+        key: member
+        for key, member in vars(cls).items()
+        if not key.startswith("_") and (callable(member) or isinstance(member, property))
+    }
+    assert members
+    assert [key for key, member in members.items() if not inspect.getdoc(member)] == []
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error_that_names_it():
+    with pytest.raises(AttributeError, match="'crucible_telemetry' has no attribute 'nope'"):
+        ct.nope  # noqa: B018 - the look itself is tested
+
+
+def test_errors_form_one_tree_with_the_builtins_they_are():
+    errors = [v for v in vars(ct).values() if isinstance(v, type) and issubclass(v, BaseException)]
+    assert len(errors) == 10
+    assert all(issubclass(error, ct.CrucibleError) for error in errors)
+    assert issubclass(ct.ConfigurationError, ValueError)
+    assert issubclass(ct.UnknownExperiment, LookupError)
+    assert issubclass(ct.ExportError, OSError)
+
+
+def test_importing_loads_nothing_optional_and_emitting_neither():
+    code = (
+        "import sys, json; bare = set(sys.modules); import crucible_telemetry as ct;"
+        "ct.execute_nowait('a.b', {'x': 1}); ct.span('s').__enter__(); dir(ct);"
+        "print(json.dumps([m for m in sys.modules if m not in bare]))"
+    )
+    loaded = fresh(code)
+    assert "crucible_telemetry.events.bus" in loaded
+    assert [name for name in loaded if name.partition(".")[0] in OPTIONAL] == []
+    assert "asyncio" not in loaded
+    assert "crucible_telemetry.lab" not in loaded
+
+
+def test_importing_takes_less_than_150_ms():
+    code = (
+        "import time; t = time.perf_counter(); import crucible_telemetry;"
+        "print(time.perf_counter() - t)"
+    )
+    best_s = min(fresh(code) for _ in range(5))
+    assert best_s < 0.150
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: ct.Lab("runs.db"), "runs.db"),
+        (lambda: ct.Lab("sqlite:///runs.db"), "sqlite"),
+        (lambda: ct.Lab("postgresql://x/y"), "postgresql"),
+        (lambda: ct.Lab(prices={}), "prices"),
+        (lambda: ct.Lab(system_metrics=10), "system_metrics"),
+        (lambda: ct.Lab(cluster="nats://x"), "cluster"),
+    ],
+)
+def test_a_lab_option_that_is_not_built_yet_raises_at_the_call(make, what):
+    with pytest.raises(ct.NotBuiltYet, match=f"(?s){what}.*is not built yet"):
+        make()
+
+
+def test_an_unknown_option_of_a_lab_is_refused():
+    with pytest.raises(ct.ConfigurationError, match="colour: unknown option") as told:
+        ct.Lab(colour="red")
+    assert not isinstance(told.value, ct.NotBuiltYet)
+
+
+@pytest.mark.asyncio
+async def test_verbs_and_options_that_are_not_built_yet_raise_at_the_call(tmp_path):
+    async with ct.Lab() as lab:
+        exp = await lab.start_experiment("a", capture="scope")
+        calls = [
+            lab.export_multiple([exp.id], tmp_path / "x.csv"),
+            lab.compare_experiments([exp.id], metric="success"),
+            lab.archive(exp.id, "file:///x"),
+            lab.restore("file:///x"),
+            lab.reopen_experiment(exp.id),
+            lab.sql("select 1"),
+            exp.archive("file:///x"),
+            exp.export(tmp_path / "x.parquet"),
+            exp.export(tmp_path / "x.jsonl", columns=["seq"]),
+            lab.start_experiment("b", budget=5),
+            lab.start_experiment("b", alerts=[]),
+            lab.start_experiment("b", metrics_config={}),
+            lab.start_experiment("b", export_on_exit=tmp_path / "x.csv"),
+        ]
+        for call in calls:
+            with pytest.raises(ct.NotBuiltYet, match="is not built yet"):
+                await call
+        assert lab.list_experiments() == [exp]
+    assert list(tmp_path.iterdir()) == []
