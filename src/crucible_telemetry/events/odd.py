@@ -134,7 +134,9 @@ def _plain_container(value: Any, kind: type, depth: int, around: frozenset[int])
 def _plain_scalar(value: datetime | Decimal | int) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else plain(int.__index__(value), 0)
+    if isinstance(value, Decimal):
+        return float("nan") if value.is_snan() else float(value)
+    return plain(int.__index__(value), 0)
 
 
 def _plain_other(value: Any, depth: int) -> Any:
