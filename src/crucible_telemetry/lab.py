@@ -282,7 +282,8 @@ class Lab:
             await self._export_on_exit(experiment)
         if limit.cancelled_caught:
             self._report[experiment.id] = f"its export took longer than {self._close_timeout_s:g} s"
- -> None:
+
+    def forget(self, experiment_id: str) -> None:
         """Drop an experiment from the registry."""
         self._experiments.pop(experiment_id, None)
         self._collectors.pop(experiment_id, None)
