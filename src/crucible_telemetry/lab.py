@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
