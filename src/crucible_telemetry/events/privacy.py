@@ -23,7 +23,7 @@ TEXTS: Final = frozenset({
     "instruction", "instructions", "kwargs", "message", "messages", "output", "output_text", "outputs",
     "params", "prompt", "prompts", "query", "question", "reasoning_content", "request", "request_body",
     "response", "response_body", "response_text", "responses", "result_text", "system",
-    "system_instruction", "system_prompt", "text", "texts", "thinking", "tool_args", "tool_arguments",
+    "system_instruction", "system_instructions", "system_prompt", "text", "texts", "thinking", "tool_args", "tool_arguments",
     "tool_calls", "tool_input", "tool_output", "tool_result", "transcript", "user_message",
     "user_prompt", "gen_ai.prompt", "gen_ai.completion", "gen_ai.input.messages",
     "gen_ai.output.messages", "gen_ai.system_instructions",
