@@ -294,3 +294,24 @@ async def test_a_stop_that_is_cancelled_at_any_point_has_frozen_the_experiment(l
     await asyncio.wait_for(exp.stop(), 60)
     assert exp.state == "stopped"
     assert await emitted(exp) == [1]
+
+
+@asyncio_test
+async def test_a_trial_that_ends_in_a_thread_wakes_whoever_waits_for_its_place(lab):
+    exp = await lab.start_experiment("a", capture="scope")
+    plan, waits = lab.trials([exp], items=[1, 2]), threading.Event()
+
+    def run(trial):
+        with trial:
+            waits.wait(10)
+
+    thread = threading.Thread(target=run, args=(await anext(plan),))
+    thread.start()
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    loop.call_later(0.01, waits.set)  # by then the loop sleeps, and only a thread can wake it
+    async with asyncio.timeout(8):
+        second = await anext(plan)
+    assert loop.time() - began_s < 4
+    thread.join(10)
+    assert second.item == "2"

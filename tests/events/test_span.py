@@ -112,7 +112,7 @@ async def test_an_error_that_cannot_be_printed_is_still_the_one_that_goes_on(exp
 
 
 async def test_a_timed_out_call_is_cancelled_and_a_timeout_around_it_is_a_timeout(exp):
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError):  # noqa: PT012 - nested on purpose
         async with ct.span("outer"):
             async with asyncio.timeout(0.001):
                 async with ct.span("inner"):

@@ -1,6 +1,6 @@
 """In which order trials run: by design, reproducible, the same items in every arm."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Self, TypeVar
 
 import anyio
@@ -8,6 +8,7 @@ import anyio
 from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.scope import mix
+from crucible_telemetry.runtime.loops import LoopHandle
 
 E = TypeVar("E")
 ORDERS: Final = ("interleaved", "random", "sequential")
@@ -82,10 +83,22 @@ class TrialPlan:
         while self._plan:
             experiment, item, repeat = self._plan.pop()
             if not self._skips(experiment, item, repeat):
-                trial: Trial = experiment.planned_trial(item, repeat, self._places.release)
+                trial: Trial = experiment.planned_trial(item, repeat, self._releaser())
                 return trial
         self._places.release()
         raise StopAsyncIteration
+
+    def _releaser(self) -> Callable[[], None]:
+        """Gives a place back on the loop that waits for places: a trial may end in any thread."""
+        loop, release = LoopHandle.current(), self._places.release
+
+        def give_back() -> None:
+            if loop.is_here():
+                release()
+            else:
+                loop.run_soon(release)
+
+        return give_back
 
     def _skips(self, experiment: Any, item: str, repeat: int) -> bool:
         done = self._skip_done and (item, repeat) in experiment.trials_done()

@@ -1,7 +1,8 @@
 """Following an experiment: an async iterator over events as they are stored."""
 
+import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
 from crucible_telemetry.collect.collector import Collector
@@ -28,17 +29,20 @@ class Subscription:
         self._after_seq = collector.progress.stored
         self._ready: deque[Event] = deque()
         self._more = Signal()
-        collector.after_commit = (*collector.after_commit, self._tell)
+        more = self._more
+
+        def tell(_: Columns) -> None:
+            more.set()
+
+        collector.after_commit = (*collector.after_commit, tell)
+        # Most readers leave their loop and never close: what nobody reads any more is told nothing.
+        self._forget = weakref.finalize(self, _forget, collector, tell)
+        self._forget.atexit = False
 
     def close(self) -> None:
         """Follow no longer."""
-        self._collector.after_commit = tuple(
-            tell for tell in self._collector.after_commit if tell != self._tell
-        )
+        self._forget()
         self._patterns = ()
-
-    def _tell(self, columns: Columns) -> None:
-        self._more.set()
 
     def __aiter__(self) -> Self:
         return self
@@ -74,6 +78,10 @@ class Subscription:
     def wake(self) -> None:
         """Look again: the experiment may have ended."""
         self._more.set()
+
+
+def _forget(collector: Collector, told: Callable[[Columns], None]) -> None:
+    collector.after_commit = tuple(tell for tell in collector.after_commit if tell is not told)
 
 
 def _patterns(patterns: str | Iterable[Any]) -> tuple[str, ...]:
