@@ -36,7 +36,12 @@ def with_prompt(i):
 
 def nobody(stage: Stage, options: Options) -> str:
     baseline = stage.nobody("empty function, 3 arguments", empty)
-    return table(compare(baseline, [stage.nobody("execute_nowait, nobody listens", ct.execute_nowait)], options), options)
+    return table(
+        compare(
+            baseline, [stage.nobody("execute_nowait, nobody listens", ct.execute_nowait)], options
+        ),
+        options,
+    )
 
 
 def ours(stage: Stage) -> list[Contender]:

@@ -52,7 +52,9 @@ class Stage:
 
         return Contender(name, record, reset)
 
-    def whole(self, name: str, *, wait: bool, event=typical_event, spans: bool = False, **options) -> Contender:
+    def whole(
+        self, name: str, *, wait: bool, event=typical_event, spans: bool = False, **options
+    ) -> Contender:
         """The whole way: emitted, stored, and counted on the live board, quantiles included."""
         exp = self.start(**options)
 

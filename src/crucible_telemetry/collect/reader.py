@@ -1,10 +1,13 @@
 """Stored rows → `Event`s: the words of one experiment, and how its rows are read back."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import Any, Final
+
+import numpy as np
 
 from crucible_telemetry.collect.spec import ExperimentSpec
-from crucible_telemetry.collect.trials import TrialRecord, Trials
+from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.words import Vocabulary
 from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.columns import MISSING, NO_TOKENS, Columns
@@ -12,8 +15,16 @@ from crucible_telemetry.events.event import GENERIC_SHAPE, Event, Outcome
 from crucible_telemetry.events.scope import span_hex, trace_hex
 from crucible_telemetry.events.shape import SHAPES, decode_rows, dictionaries
 
-_OUTCOMES = {int(o): (o.success, o.label) for o in Outcome}
-_NOBODY = TrialRecord(number=0, item="")
+_OUTCOMES: Final = [(o.success, o.label) for o in Outcome]
+_IDENTITY: Final = frozenset({"session_id", "user_id", "sample_id", "cohort", "repeat", "attempt"})
+_NOBODY: Final = (None, None, None, None, None, None)
+_NO_LINK: Final = (None, None, None, False)
+_NANO: Final = (
+    ("latency_ns", 1e6), ("ttft_ns", 1e6), ("itl_ns", 1e6), ("cost_pico", 1e12),
+)  # fmt: skip
+_TOKENS: Final = ("prompt", "completion", "total", "cached", "reasoning")
+Identity = tuple[str | None, int | None, int | None, str | None, str | None, str | None]
+"""(item, repeat, attempt, session, user, cohort)"""
 
 
 class ExperimentReader:
@@ -49,24 +60,53 @@ class ExperimentReader:
         return name
 
     def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
-        """The rows at these positions as events; the dictionaries belong to the caller."""
-        wanted = [int(i) for i in indices]
-        rows = decode_rows([columns.payload[i] for i in wanted])
-        return [self._event(columns, i, row) for i, row in zip(wanted, rows, strict=True)]
+        """The rows at these positions as events; the dictionaries belong to the caller.
 
-    def _event(self, columns: Columns, i: int, row: list[Any]) -> Event:
+        Columns are read as lists, all rows at once: an item of an array costs 80 ns, fifteen times.
+        """
+        at = np.asarray(indices, np.intp)
+        offsets, blob = columns.payload.offsets, columns.payload.blob
+        bounds = zip(offsets[at].tolist(), offsets[at + 1].tolist(), strict=True)
+        rows = decode_rows([blob[start:end] for start, end in bounds])
+        figures = zip(
+            (at + columns.first_seq).tolist(),
+            columns.timestamp_us[at].tolist(),
+            columns.outcome[at].tolist(),
+            columns.model[at].tolist(),
+            columns.trial[at].tolist(),
+            columns.error[at].tolist(),
+            *(_scaled(getattr(columns, name), at, scale) for name, scale in _NANO),
+            *(_counted(getattr(columns, name), at) for name in _TOKENS),
+            strict=False,
+        )
+        known_trials: dict[int, Identity] = {0: _NOBODY}
+        return [
+            self._event(row, numbers, known_trials)
+            for row, numbers in zip(rows, figures, strict=True)
+        ]
+
+    def _event(
+        self, row: list[Any], numbers: tuple[Any, ...], trials: dict[int, Identity]
+    ) -> Event:
         name, measurements, metadata = dictionaries(row)
-        seq = columns.first_seq + i
+        seq, timestamp_us, outcome, model, trial, error, *figures = numbers
+        latency_ms, ttft_ms, itl_ms, cost_usd, prompt, completion, total, cached, reasoning = (
+            figures
+        )
+        success, ending = _OUTCOMES[outcome]
+        provider, model_name = self.models.words[model] if model else (None, None)
+        identity = trials.get(trial)
+        if identity is None:
+            identity = trials[trial] = self._identity(trial)
+        if not _IDENTITY.isdisjoint(metadata):
+            identity = _own_identity(identity, metadata)
+        item, repeat, attempt, session, user, cohort = identity
+        span, parent, trace, _ = row[3] or _NO_LINK
         spec = self.spec
-        success, outcome = _OUTCOMES[int(columns.outcome[i])]
-        provider, model = self.models.word(int(columns.model[i]))
-        trial = self.trials.find(int(columns.trial[i])) or _NOBODY
-        link = row[3] or (None, None, None, False)
-        error = int(columns.error[i])
         return Event(
             seq=seq,
             event_id=f"{self.experiment_id}-{seq}",
-            timestamp_us=int(columns.timestamp_us[i]),
+            timestamp_us=timestamp_us,
             event_name=name,
             measurements=measurements,
             metadata=metadata,
@@ -75,53 +115,69 @@ class ExperimentReader:
             condition=spec.condition,
             tags=spec.tags,
             category=known(name).category,
+            latency_ms=latency_ms,
+            ttft_ms=ttft_ms,
+            itl_ms=itl_ms,
+            cost_usd=cost_usd,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=total,
+            cached_tokens=cached,
+            reasoning_tokens=reasoning,
             success=success,
-            outcome=outcome,
+            outcome=ending,
             error_type=self.errors.word(error) if error else None,
             provider=provider,
-            model=model,
-            span_id=span_hex(link[0]),
-            parent_id=span_hex(link[1]),
-            trace_id=trace_hex(link[2]),
-            **_identity(trial, metadata),
-            **_figures(columns, i),
+            model=model_name,
+            session_id=session,
+            user_id=user,
+            sample_id=item,
+            repeat=repeat,
+            attempt=attempt,
+            cohort=cohort,
+            span_id=span_hex(span),
+            parent_id=span_hex(parent),
+            trace_id=trace_hex(trace),
         )
 
+    def _identity(self, number: int) -> Identity:
+        trial = self.trials.find(number)
+        if trial is None:
+            return _NOBODY
+        return (
+            trial.item, trial.repeat, trial.attempt, trial.session, trial.user, trial.cohort,
+        )  # fmt: skip
 
-def _identity(trial: TrialRecord, metadata: dict[str, Any]) -> dict[str, Any]:
+
+def _own_identity(given: Identity, metadata: dict[str, Any]) -> Identity:
     """Ids as the metadata gives them, else as the trial does."""
-    own = (
-        ("session_id", trial.session),
-        ("user_id", trial.user),
-        ("sample_id", trial.item or None),
-        ("cohort", trial.cohort),
+    item, repeat, attempt, session, user, cohort = given
+    return (
+        _word(metadata.get("sample_id"), item),
+        _number(metadata.get("repeat"), repeat),
+        _number(metadata.get("attempt"), attempt),
+        _word(metadata.get("session_id"), session),
+        _word(metadata.get("user_id"), user),
+        _word(metadata.get("cohort"), cohort),
     )
-    words = {key: _word(metadata.get(key), given) for key, given in own}
-    numbers = {
-        key: metadata[key] if type(metadata.get(key)) is int else given
-        for key, given in (("repeat", trial.repeat), ("attempt", trial.attempt))
-    }
-    return {**words, **(numbers if trial.number or numbers["repeat"] or numbers["attempt"] else {})}
 
 
 def _word(value: Any, given: str | None) -> str | None:
     return str(value) if type(value) in (str, int) else given
 
 
-_SCALES = (("latency_ns", "latency_ms", 1e6), ("ttft_ns", "ttft_ms", 1e6), ("itl_ns", "itl_ms", 1e6),
-           ("cost_pico", "cost_usd", 1e12))  # fmt: skip
-_COUNTS = ("prompt", "completion", "total", "cached", "reasoning")
+def _number(value: Any, given: int | None) -> int | None:
+    return value if type(value) is int else given
 
 
-def _figures(columns: Columns, i: int) -> dict[str, Any]:
-    """Milliseconds, dollars and tokens, derived from the stored integers."""
-    figures: dict[str, Any] = {}
-    for column, field, scale in _SCALES:
-        array = getattr(columns, column)
-        if array is not None and (value := int(array[i])) != MISSING:
-            figures[field] = value / scale
-    for column in _COUNTS:
-        array = getattr(columns, column)
-        if array is not None and (value := int(array[i])) != NO_TOKENS:
-            figures[f"{column}_tokens"] = value
-    return figures
+def _scaled(column: Any, at: Any, scale: float) -> Iterable[float | None]:
+    """Milliseconds or dollars, derived from the stored integers."""
+    if column is None:
+        return repeat(None)
+    return [None if value == MISSING else value / scale for value in column[at].tolist()]
+
+
+def _counted(column: Any, at: Any) -> Iterable[int | None]:
+    if column is None:
+        return repeat(None)
+    return [None if value == NO_TOKENS else value for value in column[at].tolist()]

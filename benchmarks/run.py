@@ -1,0 +1,17 @@
+"""All benchmarks, one command: `python benchmarks/run.py [--quick]`; prints what RESULTS.md keeps."""
+
+import platform
+
+import emit
+import scale
+
+
+def main() -> None:
+    print(f"CPython {platform.python_version()}, {platform.machine()}\n")
+    emit.main()
+    print("\n### (d) Memory\n")
+    scale.main()
+
+
+if __name__ == "__main__":
+    main()
