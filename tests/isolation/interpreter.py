@@ -34,7 +34,14 @@ class Interpreter(Acts):
         await self.arun(body, NOWHERE)
         for task in self.outliving:
             await asyncio.wait([task])
-            task.result()
+            if not task.cancelled():
+                task.result()
+
+    async def gathered(self, coroutines):
+        """`gather`, which when cancelled may return before its tasks: those the program waits for."""
+        tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+        self.outliving += tasks
+        await asyncio.gather(*tasks)
 
     async def ado_emit(self, node, at):
         n, name = self.oracle.number(), self.name(node)
@@ -80,12 +87,12 @@ class Interpreter(Acts):
                 await self.arun(body, at.inside(node.k))
             self.do_emit(node, at)
 
-        await asyncio.gather(*map(enter, node.bodies))
+        await self.gathered(map(enter, node.bodies))
 
     # -- tasks ----------------------------------------------------------------------------------
 
     async def ado_gather(self, node, at):
-        await asyncio.gather(*(self.arun(body, at) for body in node.bodies))
+        await self.gathered(self.arun(body, at) for body in node.bodies)
 
     async def ado_group(self, node, at):
         async with asyncio.TaskGroup() as group:

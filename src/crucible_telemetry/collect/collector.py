@@ -104,6 +104,8 @@ class Collector(Attendant):
         _here.depth = outside[0]
         if current_scope.get() is not outside[1]:
             current_scope.set(outside[1])
+        # A drain that failed after its commit has made room all the same, and the actor finds nothing to do.
+        self.release()
 
     def _recover(self) -> None:
         """After a crash: what must hold does hold, or is made to."""
