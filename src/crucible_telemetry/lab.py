@@ -4,6 +4,7 @@ import math
 import os
 import secrets
 import signal
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -95,6 +96,8 @@ class Lab:
         """Start the supervision tree in a root task of its own; `close` may run in another task."""
         if self.state != "new":
             raise LabClosed("open", f"{self.state} already")
+        if self._handle_signals and threading.current_thread() is not threading.main_thread():
+            raise ConfigurationError("handle_signals", "signals reach the main thread only")
         self.state = "open"
         self._loop = LoopHandle.current()
         self._root = spawn_root(self._live, "crucible-lab")
@@ -120,8 +123,9 @@ class Lab:
         root, loop = self._root, self._loop
         if root is not None and loop is not None and not loop.closed:
             root.cancel()
-            with anyio.move_on_after(self._close_timeout_s):
-                await root.wait()
+            if loop.is_here():  # else nobody may run it any more, as at the interpreter's end
+                with anyio.move_on_after(self._close_timeout_s):
+                    await root.wait()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -159,7 +163,8 @@ class Lab:
 
         async def terminate() -> None:
             await self.close()
-            signal.raise_signal(signal_number)
+            # Not in this task, which would keep what the former handler raises to itself.
+            LoopHandle.current().run_soon(partial(signal.raise_signal, signal_number))
 
         spawn_root(terminate, "crucible-terminate")
 

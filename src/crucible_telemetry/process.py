@@ -59,7 +59,9 @@ def _in_child() -> None:
     for lab in list(_open):
         lab.make_inert()
     _open.clear()
-    ROUTES.clear()
+    # Process-wide experiments stay in the routes, to count what they refuse; handlers are the user's.
+    ROUTES.unheard = ()
+    ROUTES.refresh()
 
 
 atexit.register(_at_exit)

@@ -11,7 +11,7 @@ from contextvars import copy_context
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from crucible_telemetry.clock import monotonic_ns
-from crucible_telemetry.events import bus
+from crucible_telemetry.events import bus, scope as scopes
 from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import event_name
 from crucible_telemetry.events.mailbox import Began, Mailbox, log
@@ -22,7 +22,6 @@ from crucible_telemetry.events.scope import (
     current_scope,
     enter,
     leave,
-    new_id,
     span_hex,
     trace_hex,
 )
@@ -69,7 +68,7 @@ class Span(Scope):
         self.event = event if type(event) is str else event_name(event)
         self.metadata: dict[str, Any] = {} if metadata is None else dict(plain_mapping(metadata))
         self.measurements: dict[str, Any] = {}
-        self.span_id = new_id()
+        self.span_id = scopes.new_id()  # by its module: a fork gives the child another
         self.parent_id: int | None = None
         self.trace: int | str = self.span_id
         if traceparent is not None:

@@ -200,7 +200,7 @@ _alive: Final[set[Any]] = set()  # asyncio itself holds tasks only weakly
 class RootTask:
     """A task that belongs to nobody: no task group, no cancel scope, no context around it."""
 
-    __slots__ = ("_error", "_finished", "_loop", "_on_done", "_scope", "name")
+    __slots__ = ("_error", "_finished", "_loop", "_on_done", "_scope", "_unwanted", "name")
 
     def __init__(self, name: str, on_done: Callable[["RootTask"], object] | None) -> None:
         self.name = name
@@ -208,7 +208,8 @@ class RootTask:
         self._error: BaseException | None = None
         self._finished = Signal()
         self._loop = LoopHandle.current()
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None  # made in the task: a callback cannot
+        self._unwanted = False
 
     @property
     def done(self) -> bool:
@@ -243,13 +244,20 @@ class RootTask:
     def cancel(self) -> None:
         """Ask it to end, from any thread: every wait inside raises until it has ended."""
         if self._loop.is_here():
-            self._scope.cancel()
+            self._cancel()
         else:
-            self._loop.run_soon(self._scope.cancel)
+            self._loop.run_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        self._unwanted = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def _live(self, main: Callable[[], Awaitable[None]]) -> None:
         try:
-            with self._scope:
+            with anyio.CancelScope() as self._scope:
+                if self._unwanted:
+                    self._scope.cancel()
                 await main()
         except GeneratorExit as error:
             self._error = error
