@@ -1,8 +1,6 @@
 """Run programs and say what is wrong: the check that mutants are tried on."""
 
 import asyncio
-import faulthandler
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -88,7 +86,6 @@ def watched(limit_s, seed):
 
     def expire():
         late.append(True)
-        faulthandler.dump_traceback(sys.stderr)
         loop.call_soon_threadsafe(task.cancel)
 
     timer = threading.Timer(limit_s, expire)
@@ -111,14 +108,26 @@ async def check(seeds, limit_s=60.0):
         async with ct.Lab() as lab:
             await lab.start_experiment("bystander", capture="scope")
             for seed in seeds:
-                with watched(limit_s, seed):
-                    problems = await run_program(lab, tools, make(seed))
+                try:
+                    with watched(limit_s, seed):
+                        problems = await run_program(lab, tools, make(seed))
+                except Exception as error:  # noqa: BLE001 - whatever a program raises is a finding
+                    problems = [repr(error)]
                 if problems:
                     return seed, problems
             problems = [str(lab.list_experiments())] if len(lab.list_experiments()) > 1 else []
         return (None, problems) if problems else None
     finally:
         await tools.close()
+        await _cancel_what_is_left()
+
+
+async def _cancel_what_is_left():
+    """A program that failed has left tasks behind."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 async def run_program(lab, tools, program):
