@@ -114,6 +114,7 @@ class Interpreter(Acts):
 
     async def ado_cancelled(self, node, at):
         task = asyncio.create_task(self.arun(node.bodies[0], at))
+        self.outliving.append(task)
         for _ in range(node.how):
             await asyncio.sleep(0)
         task.cancel()
