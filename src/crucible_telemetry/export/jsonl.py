@@ -19,7 +19,17 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 def line(event: Event) -> bytes:
     """One event as JSON; NaN and infinities, which JSON has no word for, as ``"NaN"``, ``"Infinity"``."""
     fields = msgspec.structs.asdict(event)
-    return _encode({key: _finite(value) for key, value in fields.items() if value is not None})
+    kept = {key: _finite(value) for key, value in fields.items() if value is not None}
+    try:
+        return _encode(kept)
+    except UnicodeEncodeError:  # names, tags and items are as users gave them
+        return _encode({key: _utf8(value) for key, value in kept.items()})
+
+
+def _utf8(value: Any) -> Any:
+    if type(value) is tuple:
+        return [_utf8(item) for item in value]
+    return value.encode("utf-8", "backslashreplace").decode() if type(value) is str else value
 
 
 def _finite(value: Any) -> Any:
