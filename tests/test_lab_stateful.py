@@ -62,16 +62,12 @@ class LabMachine(RuleBasedStateMachine):
         self.number += 1
         return self.number
 
-    # -- the model ------------------------------------------------------------------------------
-
     def route(self, event, target):
         """An event goes to the scope's experiment and to all that hear the process."""
         takers = {id(m): m for m in (target, *self.known) if m is target or m.listens}
         heard = [m.offer(event) for m in takers.values() if m is not None]
         if not any(heard) and any(m.state in LIVING for m in self.known):
             self.unheard[event[0]] += 1
-
-    # -- what users do --------------------------------------------------------------------------
 
     @initialize()
     def open_the_lab(self):
@@ -281,8 +277,6 @@ class LabMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0, 0.001, 0.05, 10]))
     def let_time_pass(self, seconds):
         self.run(asyncio.sleep(seconds))
-
-    # -- what must hold -------------------------------------------------------------------------
 
     @invariant()
     def every_event_is_accounted_for(self):
