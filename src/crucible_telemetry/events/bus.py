@@ -99,8 +99,10 @@ def _emit(
         return _emit_wide(scope, event, measurements, metadata, at_us)
     if len(row) > LARGE_ROW and not box.takes_large(row, measurements, metadata):
         return _emit_wide(scope, event, measurements, metadata, at_us)
-    box.append(row)
-    box.tick()
+    try:
+        box.append(row)
+    finally:  # an alarm may strike between the two
+        box.tick()
     if len(box.rows) > box.mark and box.attend():
         return box
     return None
@@ -205,8 +207,10 @@ def emit_span(
         except Exception:  # noqa: BLE001 - as in _emit
             row = b""
         if row and (len(row) <= LARGE_ROW or box.takes_large(row, measurements, metadata)):
-            box.append(row)
-            box.tick()
+            try:
+                box.append(row)
+            finally:  # an alarm may strike between the two
+                box.tick()
             return box if len(box.rows) > box.mark and box.attend() else None
     elif box is None and _routes.quiet:
         return None

@@ -82,11 +82,14 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
 
 def event_name(name: object) -> str:
     """The dotted form of a name given as ``"a.b.c"`` or ``("a", "b", "c")``."""
-    if isinstance(name, str):
+    if type(name) is str:
+        return name
+    try:
+        if isinstance(name, (tuple, list)):
+            return ".".join(str(part) for part in name)
         return str(name)
-    if isinstance(name, (tuple, list)):
-        return ".".join(str(part) for part in name)
-    return str(name)
+    except Exception:  # noqa: BLE001 - an object without words is a name all the same
+        return f"<{type(name).__qualname__}>"
 
 
 def event_names(events: Any) -> tuple[str, ...]:

@@ -190,8 +190,10 @@ class Mailbox:
 
     def refuse(self, gate: str) -> None:
         """Count an event that was offered and not taken."""
-        self.tick()
-        first = self.refusals[gate].add() == 0
+        try:
+            first = self.refusals[gate].add() == 0
+        finally:  # an alarm may strike between the two
+            self.tick()
         if first and gate == "dropped":
             self.attendant.dropped()
         if self.warning is not None:
@@ -212,8 +214,10 @@ class Mailbox:
             return False
         if len(row) > LARGE_ROW:
             self._add_large(row)
-        self.append(row)
-        self.tick()
+        try:
+            self.append(row)
+        finally:  # an alarm may strike between the two
+            self.tick()
         # Who may drop neither waits for room nor makes it.
         return len(self.rows) > self.mark and self.attend() and not self.dropping
 

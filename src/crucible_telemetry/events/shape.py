@@ -70,7 +70,8 @@ class ShapeTable:
     def intern(self, event: object, measurement_keys: Any, metadata_keys: Any) -> Shape | None:
         """The shape of this spelling, made when it is new; None when it must travel as generic."""
         name = event_name(event)
-        if len(self.by_key) >= MAX_SHAPES or not all(
+        # Both: a name that is no text has a shape, but no quick way to it.
+        if max(len(self.by_key), len(self.by_id)) >= MAX_SHAPES or not all(
             map(_keepable, (name, *measurement_keys, *metadata_keys))
         ):
             return None
