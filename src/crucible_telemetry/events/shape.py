@@ -71,9 +71,8 @@ class ShapeTable:
         """The shape of this spelling, made when it is new; None when it must travel as generic."""
         name = event_name(event)
         # Both: a name that is no text has a shape, but no quick way to it.
-        if max(len(self.by_key), len(self.by_id)) >= MAX_SHAPES or not all(
-            map(_keepable, (name, *measurement_keys, *metadata_keys))
-        ):
+        full = len(self.by_key) >= MAX_SHAPES or len(self.by_id) > MAX_SHAPES
+        if full or not all(map(_keepable, (name, *measurement_keys, *metadata_keys))):
             return None
         meaning = (name, *measurement_keys, None, *metadata_keys)
         shape = self._by_meaning.get(meaning)
