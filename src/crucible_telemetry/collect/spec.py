@@ -31,6 +31,9 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+LIVING: Final = (State.RUNNING, State.PAUSED)
+"""States in which an experiment may still be given events."""
+
 TRANSITIONS: Final[dict[State, dict[str, State]]] = {
     State.RUNNING: {"pause": State.PAUSED, "stop": State.STOPPED, "fail": State.FAILED},
     State.PAUSED: {"resume": State.RUNNING, "stop": State.STOPPED, "fail": State.FAILED},

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
 from crucible_telemetry.collect.collector import Collector
-from crucible_telemetry.collect.spec import State
+from crucible_telemetry.collect.spec import LIVING
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event, event_names, matches_pattern
@@ -14,7 +14,6 @@ from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.base import Query
 
 PAGE: Final = 512
-_LIVING: Final = (State.RUNNING, State.PAUSED)
 
 
 class Subscription:
@@ -52,7 +51,7 @@ class Subscription:
             if not self._patterns:
                 raise StopAsyncIteration
             self._more.clear()
-            living = self._experiment.state in _LIVING
+            living = self._experiment.state in LIVING
             await self._fetch()
             if (
                 not self._ready

@@ -5,10 +5,9 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
@@ -18,7 +17,7 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.plan import TrialPlan, order_trials
 from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.collect.spec import LATER, ExperimentSpec, State, make_spec
+from crucible_telemetry.collect.spec import LATER, LIVING, ExperimentSpec, make_spec
 from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.wanted import Guard
 from crucible_telemetry.errors import (
@@ -26,13 +25,14 @@ from crucible_telemetry.errors import (
     CrucibleError,
     LabClosed,
     NotBuiltYet,
-    UnknownExperiment,
 )
 from crucible_telemetry.events.bus import announce
-from crucible_telemetry.events.mailbox import Tally, log
-from crucible_telemetry.events.routes import ROUTES, ProcessRoute, count_unheard, open_route
-from crucible_telemetry.experiment import Experiment, ExperimentScope
-from crucible_telemetry.metrics.figures import Summary
+from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
+from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab.registry import Registry
+from crucible_telemetry.lab.running import RunningExperiment
+from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.runtime.children import ChildSpec, Node, Report, SupervisorEvent
 from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
 from crucible_telemetry.runtime.restart import Backoff, Intensity, Restart
@@ -41,16 +41,13 @@ from crucible_telemetry.stores.memory import MemoryStore
 
 RESTARTS: Final = Intensity(restarts=3, period_s=5.0)
 BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
-MAX_UNHEARD: Final = 1024
-OTHER: Final = "(other)"
-_LIVING: Final = (State.RUNNING, State.PAUSED)
 
 
 class CloseReport(dict[str, str]):
     """What closing a lab could not save, by experiment id; empty when all is well."""
 
 
-class Lab:
+class Lab(Registry):
     """The runtime that owns experiments: ``async with ct.Lab() as lab``.
 
     `url`: ``"memory"`` (this version keeps experiments in memory). `handle_signals=True` makes SIGTERM
@@ -76,14 +73,13 @@ class Lab:
             raise ConfigurationError(option, "unknown option of Lab")
         if url not in ("memory", "memory://"):
             raise NotBuiltYet(f"Lab({os.fspath(url)!r})", LATER["store"])
-        self.unheard_counts: dict[str, Tally] = {}
+        super().__init__()
+        self._unheard = Unheard(lambda: self.any_living)
         self.state = "new"
         self._handle_signals = handle_signals
         self._max_event_bytes = max_event_bytes
         self._close_timeout_s = close_timeout_s
         self._key = privacy_key or secrets.token_bytes(32)
-        self._experiments: dict[str, Experiment] = {}
-        self._collectors: dict[str, Collector] = {}
         self._supervisor = Supervisor("lab", intensity=RESTARTS, on_event=self._heard)
         self._root: RootTask | None = None
         self._closing: RootTask | None = None
@@ -153,7 +149,8 @@ class Lab:
                 await self._export_on_exit(experiment)
         if limit.cancelled_caught:
             self._report["lab"] = f"closing took longer than {self._close_timeout_s:g} s"
-        self._tell_unheard()
+        self._unheard.listen(on=False)
+        self._unheard.tell()
         self.state = "closed"
         for what, why in self._report.items():
             log.warning("lab closed, not saved: %s: %s", what, why)
@@ -186,9 +183,9 @@ class Lab:
 
     # -- experiments ----------------------------------------------------------------------------
 
-    def experiment(self, name: str, **options: Any) -> "_RunningExperiment":
+    def experiment(self, name: str, **options: Any) -> "RunningExperiment":
         """``async with lab.experiment("name", …) as exp``: starts, scopes (``capture="scope"``) and stops."""
-        return _RunningExperiment(self, name, {"capture": "scope", **options})
+        return RunningExperiment(self, name, {"capture": "scope", **options})
 
     async def start_experiment(self, name: str, **options: Any) -> Experiment:
         """Start an experiment that runs until someone stops it; hears the whole process by default.
@@ -219,7 +216,7 @@ class Lab:
             raise
         if spec.capture == "process":
             self._open_route(experiment, collector)
-        count_unheard(self._note_unheard, on=True)
+        self._unheard.listen(on=True)
         return experiment
 
     async def _discard(self, experiment_id: str) -> None:
@@ -234,7 +231,7 @@ class Lab:
             raise ConfigurationError(
                 "on_existing", f"experiment {same[-1].id!r} is named {spec.name!r} already"
             )
-        return next((e for e in reversed(same) if e.state in _LIVING), None)
+        return next((e for e in reversed(same) if e.state in LIVING), None)
 
     def _collector(self, experiment_id: str, spec: ExperimentSpec) -> Collector:
         if self._loop is None or not self._loop.is_here():
@@ -274,8 +271,8 @@ class Lab:
         """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
         experiment.wake_subscribers()
         await _outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
-        if not any(e.state in _LIVING for e in self._experiments.values()):
-            self._tell_unheard()
+        if not self.any_living:
+            self._unheard.listen(on=False)
 
     async def _let_go(self, experiment: Experiment) -> None:
         with anyio.move_on_after(self._close_timeout_s), suppress(CrucibleError):
@@ -286,85 +283,6 @@ class Lab:
             await self._export_on_exit(experiment)
         if limit.cancelled_caught:
             self._report[experiment.id] = f"its export took longer than {self._close_timeout_s:g} s"
-
-    def forget(self, experiment_id: str) -> None:
-        """Drop an experiment from the registry."""
-        self._experiments.pop(experiment_id, None)
-        self._collectors.pop(experiment_id, None)
-
-    # -- the registry ---------------------------------------------------------------------------
-
-    def get_experiment(self, experiment_id: str) -> Experiment:
-        """The experiment of this id; `UnknownExperiment` names one that is not there."""
-        try:
-            return self._experiments[experiment_id]
-        except KeyError:
-            raise UnknownExperiment(experiment_id, len(self._experiments)) from None
-
-    def list_experiments(
-        self, *, state: str | None = None, condition: str | None = None, tags: Iterable[str] = ()
-    ) -> list[Experiment]:
-        """Experiments in the order they started: of this state, of this condition, with all these tags."""
-        wanted = set(tags)
-        return [
-            e
-            for e in self._experiments.values()
-            if (state is None or e.state == state)
-            and (condition is None or e.spec.condition == condition)
-            and wanted.issubset(e.spec.tags)
-        ]
-
-    def is_paused(self, experiment_id: str) -> bool:
-        """Whether it is paused."""
-        return self.get_experiment(experiment_id).state is State.PAUSED
-
-    async def stop_experiment(self, experiment_id: str) -> Experiment:
-        """See `Experiment.stop`."""
-        return await self.get_experiment(experiment_id).stop()
-
-    async def pause_experiment(self, experiment_id: str) -> Experiment:
-        """See `Experiment.pause`."""
-        return await self.get_experiment(experiment_id).pause()
-
-    async def resume_experiment(self, experiment_id: str) -> Experiment:
-        """See `Experiment.resume`."""
-        return await self.get_experiment(experiment_id).resume()
-
-    async def calculate_metrics(self, experiment_id: str) -> Summary:
-        """See `Experiment.metrics`."""
-        return await self.get_experiment(experiment_id).metrics()
-
-    async def export(self, experiment_id: str, path: str | Path) -> Path:
-        """See `Experiment.export`."""
-        return await self.get_experiment(experiment_id).export(path)
-
-    async def cleanup(self, experiment_id: str, *, keep_data: bool = False) -> None:
-        """See `Experiment.cleanup`."""
-        await self.get_experiment(experiment_id).cleanup(keep_data=keep_data)
-
-    async def export_multiple(self, experiment_ids: Sequence[str], path: str | Path) -> Path:
-        """Not in this version."""
-        raise NotBuiltYet("export_multiple", "it comes with the other export formats")
-
-    async def compare_experiments(self, experiment_ids: Sequence[str], *, metric: str) -> Any:
-        """Not in this version; `analysis.welch` compares two means."""
-        raise NotBuiltYet("compare_experiments", "statistics by design come with ct.stats")
-
-    async def archive(self, experiment_id: str, url: str) -> None:
-        """Not in this version."""
-        raise NotBuiltYet("archive", "archives come with the stores that last")
-
-    async def restore(self, url: str) -> Experiment:
-        """Not in this version."""
-        raise NotBuiltYet("restore", "archives come with the stores that last")
-
-    async def reopen_experiment(self, experiment_id: str) -> Experiment:
-        """Not in this version: an experiment in memory dies with its process."""
-        raise NotBuiltYet("reopen_experiment", "it comes with the stores that last")
-
-    async def sql(self, query: str) -> Any:
-        """Not in this version."""
-        raise NotBuiltYet("sql", "it comes with the stores that last")
 
     def trials(  # noqa: PLR0913 - keyword options, each with a default
         self,
@@ -395,28 +313,7 @@ class Lab:
     @property
     def unheard(self) -> dict[str, int]:
         """Events that no experiment took while one ran, by name."""
-        return {name: tally.value for name, tally in list(self.unheard_counts.items())}
-
-    def _note_unheard(self, name: str) -> None:
-        # A copy in one step: emits come from any thread, and experiments start meanwhile.
-        if not any(e.state in _LIVING for e in list(self._experiments.values())):
-            return
-        known = self.unheard_counts
-        if not known:
-            log.warning(
-                "event %r reached no experiment although one runs; lab.unheard counts such events",
-                name,
-            )
-        if name not in known and len(known) >= MAX_UNHEARD:
-            name = OTHER
-        known.setdefault(name, Tally()).add()
-
-    def _tell_unheard(self) -> None:
-        count_unheard(self._note_unheard, on=False)
-        if self.unheard_counts and self.state != "open":
-            total = sum(self.unheard.values())
-            names = ", ".join(sorted(self.unheard)[:5])
-            log.warning("%d events reached no experiment: %s", total, names)
+        return self._unheard.counts
 
     def _heard(self, event: SupervisorEvent) -> None:
         """What supervisors report is an event on the bus; an experiment whose supervisor gave up failed."""
@@ -452,24 +349,3 @@ async def _outlasted(root: RootTask) -> None:
         raise interrupted
     if root.error is not None:
         raise root.error
-
-
-class _RunningExperiment:
-    """See `Lab.experiment`."""
-
-    def __init__(self, lab: Lab, name: str, options: Mapping[str, Any]) -> None:
-        self._lab, self._name, self._options = lab, name, dict(options)
-        self._experiment: Experiment | None = None
-        self._scope: ExperimentScope | None = None
-
-    async def __aenter__(self) -> Experiment:
-        self._experiment = await self._lab.start_experiment(self._name, **self._options)
-        self._scope = self._experiment.scope()
-        self._scope.__enter__()
-        return self._experiment
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._scope is not None:
-            self._scope.__exit__()
-        if self._experiment is not None:
-            await self._experiment.stop()

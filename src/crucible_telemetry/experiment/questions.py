@@ -1,0 +1,149 @@
+"""What can be asked of an experiment, and taken away from it, at any time of its life."""
+
+import weakref
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from crucible_telemetry.analysis.reading import Reading
+from crucible_telemetry.analysis.windows import WindowRow
+from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.custom import CustomMetrics
+from crucible_telemetry.collect.life import Life
+from crucible_telemetry.collect.progress import FlushResult
+from crucible_telemetry.collect.spec import FORMATS, LIVING, State
+from crucible_telemetry.collect.subscription import Subscription
+from crucible_telemetry.errors import NotBuiltYet
+from crucible_telemetry.events.event import Event
+from crucible_telemetry.events.routes import Name
+from crucible_telemetry.export.jsonl import write_jsonl
+from crucible_telemetry.metrics.figures import Summary
+from crucible_telemetry.stores.base import Where, Window
+
+
+class Questions:
+    """The reading verbs of an `Experiment`; all flush first while it runs, and read what is stored after."""
+
+    _collector: Collector
+    _life: Life
+    _reading: Reading
+    _custom: CustomMetrics
+    _subscriptions: "weakref.WeakSet[Subscription]"
+
+    @property
+    def state(self) -> State:
+        """See `Experiment.state`."""
+        raise AttributeError("state")
+
+    async def flush(self, timeout_s: float | None = None) -> FlushResult:
+        """See `Experiment.flush`."""
+        raise AttributeError("flush")
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def live(self, *, by: str | None = None) -> Summary:
+        """The metrics so far, without waiting and without I/O; `upto_seq` says how far they reach.
+
+        On the lab's loop what waits in the mailbox is counted first. Quantiles lie within
+        `quantile_error` of the exact ones. ``by="event"`` adds the figures of each event name.
+        """
+        collector = self._collector
+        self._catch_up()
+        progress = collector.progress
+        board = progress.live
+        return self._reading.live(
+            board, progress.live_us, self._life, (dict(progress.marks), self._custom.live()), by
+        )
+
+    def reset_live(self) -> None:
+        """Begin the live figures anew with the next event; `metrics()` ignores this.
+
+        On the lab's loop what waits in the mailbox belongs to what was before.
+        """
+        self._catch_up()
+        self._collector.reset_live()
+
+    def _catch_up(self) -> None:
+        """On the lab's loop: drain what was emitted so far, unless another thread is at it."""
+        collector = self._collector
+        if collector.loop.is_here():
+            target = collector.box.accepted
+            while collector.drain_now(target):
+                pass
+
+    async def metrics(self, where: Where | None = None, *, by: str | None = None) -> Summary:
+        """The metrics at rest of everything emitted so far (or of what fits `where`): quantiles are exact."""
+        await self._settle()
+        events = await self.events(where) if self._custom.calculates else []
+        custom = self._custom.at_rest(events)
+        marks = dict(self._collector.progress.marks)
+        return await self._reading.metrics(self._life, (marks, custom), by, where)
+
+    async def _settle(self) -> None:
+        """Reads see what was emitted before them; of a failed experiment, what was stored."""
+        if self.state in LIVING:
+            await self.flush()
+
+    async def events(self, where: Where | None = None) -> list[Event]:
+        """All events that fit, in order of time; for more than memory holds see `pages`."""
+        await self._settle()
+        return await self._reading.events(where)
+
+    async def pages(
+        self, where: Where | None = None, size: int = 1024
+    ) -> AsyncIterator[list[Event]]:
+        """Events that fit, `size` at a time, in order of time, as they were at the first page."""
+        await self._settle()
+        async for page in self._reading.pages(where, size):
+            yield page
+
+    async def count_events(self, where: Where | None = None) -> int:
+        """How many events fit."""
+        await self._settle()
+        return await self._reading.count(where)
+
+    async def window(self, window: Window, where: Where | None = None) -> list[Event]:
+        """Events of ``Last(minutes=5)``, ``LastN(200)`` or ``Between(a_us, b_us)`` that fit, in order of time.
+
+        A `Last` without `now=` ends now while running, else at the stop; at the newest event when
+        events carry their own time (`at_us`).
+        """
+        await self._settle()
+        return await self._reading.window(window, where, self._life)
+
+    async def windowed_metrics(
+        self,
+        size: timedelta | float,
+        step: timedelta | float | None = None,
+        where: Where | None = None,
+    ) -> list[WindowRow]:
+        """Half-open windows of `size` every `step` (timedelta or seconds; default: `size`)."""
+        await self._settle()
+        return await self._reading.windowed(size, size if step is None else step, where, self._life)
+
+    def subscribe(self, patterns: Name | Iterable[Name] = "*") -> Subscription:
+        """``async for event in exp.subscribe("llm.*")``: events as they are stored, until it ends.
+
+        A slow reader falls behind and loses nothing: it reads from the store.
+        """
+        subscription = Subscription(self, self._collector, patterns)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    # -- taking away ----------------------------------------------------------------------------
+
+    async def export(self, path: str | Path, **options: Any) -> Path:
+        """Write all events to `path`: ``.jsonl`` or ``.jsonl.gz``; returns the path. Streams; atomic."""
+        target = Path(path)
+        if not target.name.endswith(FORMATS):
+            raise NotBuiltYet(
+                f"export to {target.name!r}", f"this version writes {', '.join(FORMATS)}"
+            )
+        for option in options:
+            raise NotBuiltYet(option, "export options come with the other formats")
+        return await write_jsonl(target, self.pages(size=2048))
+
+    async def archive(self, url: str) -> None:
+        """Not in this version."""
+        raise NotBuiltYet("archive", "archives come with the stores that last")

@@ -1,0 +1,5 @@
+"""The lab: `lab` its life and its tree, `registry` experiments by id, `unheard` what nobody took."""
+
+from crucible_telemetry.lab.lab import CloseReport, Lab
+
+__all__ = ["CloseReport", "Lab"]

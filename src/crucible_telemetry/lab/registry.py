@@ -1,0 +1,105 @@
+"""Experiments by id, and the verbs that take one."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.spec import LIVING, State
+from crucible_telemetry.errors import (
+    NotBuiltYet,
+    UnknownExperiment,
+)
+from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.metrics.figures import Summary
+
+
+class Registry:
+    """The experiments of a lab, in the order they started; what only reads does not wait."""
+
+    def __init__(self) -> None:
+        self._experiments: dict[str, Experiment] = {}
+        self._collectors: dict[str, Collector] = {}
+
+    @property
+    def any_living(self) -> bool:
+        """Whether some experiment runs or is paused. From any thread."""
+        # A copy in one step: emits come from any thread, and experiments start meanwhile.
+        return any(e.state in LIVING for e in list(self._experiments.values()))
+
+    def forget(self, experiment_id: str) -> None:
+        """Drop an experiment from the registry."""
+        self._experiments.pop(experiment_id, None)
+        self._collectors.pop(experiment_id, None)
+
+    def get_experiment(self, experiment_id: str) -> Experiment:
+        """The experiment of this id; `UnknownExperiment` names one that is not there."""
+        try:
+            return self._experiments[experiment_id]
+        except KeyError:
+            raise UnknownExperiment(experiment_id, len(self._experiments)) from None
+
+    def list_experiments(
+        self, *, state: str | None = None, condition: str | None = None, tags: Iterable[str] = ()
+    ) -> list[Experiment]:
+        """Experiments in the order they started: of this state, of this condition, with all these tags."""
+        wanted = set(tags)
+        return [
+            e
+            for e in self._experiments.values()
+            if (state is None or e.state == state)
+            and (condition is None or e.spec.condition == condition)
+            and wanted.issubset(e.spec.tags)
+        ]
+
+    def is_paused(self, experiment_id: str) -> bool:
+        """Whether it is paused."""
+        return self.get_experiment(experiment_id).state is State.PAUSED
+
+    async def stop_experiment(self, experiment_id: str) -> Experiment:
+        """See `Experiment.stop`."""
+        return await self.get_experiment(experiment_id).stop()
+
+    async def pause_experiment(self, experiment_id: str) -> Experiment:
+        """See `Experiment.pause`."""
+        return await self.get_experiment(experiment_id).pause()
+
+    async def resume_experiment(self, experiment_id: str) -> Experiment:
+        """See `Experiment.resume`."""
+        return await self.get_experiment(experiment_id).resume()
+
+    async def calculate_metrics(self, experiment_id: str) -> Summary:
+        """See `Experiment.metrics`."""
+        return await self.get_experiment(experiment_id).metrics()
+
+    async def export(self, experiment_id: str, path: str | Path) -> Path:
+        """See `Experiment.export`."""
+        return await self.get_experiment(experiment_id).export(path)
+
+    async def cleanup(self, experiment_id: str, *, keep_data: bool = False) -> None:
+        """See `Experiment.cleanup`."""
+        await self.get_experiment(experiment_id).cleanup(keep_data=keep_data)
+
+    async def export_multiple(self, experiment_ids: Sequence[str], path: str | Path) -> Path:
+        """Not in this version."""
+        raise NotBuiltYet("export_multiple", "it comes with the other export formats")
+
+    async def compare_experiments(self, experiment_ids: Sequence[str], *, metric: str) -> Any:
+        """Not in this version; `analysis.welch` compares two means."""
+        raise NotBuiltYet("compare_experiments", "statistics by design come with ct.stats")
+
+    async def archive(self, experiment_id: str, url: str) -> None:
+        """Not in this version."""
+        raise NotBuiltYet("archive", "archives come with the stores that last")
+
+    async def restore(self, url: str) -> Experiment:
+        """Not in this version."""
+        raise NotBuiltYet("restore", "archives come with the stores that last")
+
+    async def reopen_experiment(self, experiment_id: str) -> Experiment:
+        """Not in this version: an experiment in memory dies with its process."""
+        raise NotBuiltYet("reopen_experiment", "it comes with the stores that last")
+
+    async def sql(self, query: str) -> Any:
+        """Not in this version."""
+        raise NotBuiltYet("sql", "it comes with the stores that last")
