@@ -148,9 +148,10 @@ class Interpreter(Acts):
     async def ado_to_thread(self, node, at):
         if node.how % 2:
             call = asyncio.to_thread(self.run, node.bodies[0], at)
-            await self.all_of([asyncio.ensure_future(call)])
         else:
-            await anyio.to_thread.run_sync(self.run, node.bodies[0], at)
+            call = anyio.to_thread.run_sync(self.run, node.bodies[0], at)
+        # Cancelled by `Task.cancel`, both leave their thread running: the program waits for it.
+        await self.all_of([asyncio.ensure_future(call)])
 
     async def ado_executor(self, node, at):
         loop, bound = asyncio.get_running_loop(), ct.bind(self.run)
