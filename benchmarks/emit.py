@@ -10,11 +10,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import crucible_telemetry as ct
 from event import typical_event
 from measure import Contender, Options, compare, table
 from peers import encode_and_append, peers
 from stage import Stage, empty
+
+import crucible_telemetry as ct
 
 LONG_PROMPT = "Why is the sky blue? " * 49  # 1,029 characters
 

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-import crucible_telemetry as ct
-from crucible_telemetry.events.scope import current_scope
 from event import typical_event
 from measure import Contender
+
+import crucible_telemetry as ct
+from crucible_telemetry.events.scope import current_scope
 
 ROOM_FOR_ALL = 50_000_000
 

@@ -54,6 +54,7 @@ class Careful:
         """Prepare a batch; one that fails is halved down to its event, tried once more, quarantined."""
         if len(rows) == 1 and consumed == self._suspect:
             return _casualty(rows[0], consumed, self._reason)
+        self.preparer.guard.guest = self.guest
         try:
             prepared = self.preparer.prepare(rows, seq, consumed)
         except BaseException as error:  # noqa: BLE001 - whatever it is, one event is the reason

@@ -39,7 +39,7 @@ def figures(
     found["latency_ns"] = enrich.latency(values, plan, odd)
     found["cost_pico"] = enrich.cost(values, plan, odd)
     found["ttft_ns"] = enrich.durations(values, plan.streaming, odd)
-    found["itl_ns"] = enrich.durations(values, plan.itl, odd)
+    found["itl_ns"] = enrich.inter_token(values, plan.itl, odd)
     for field, places in plan.tokens.items():
         found[field] = enrich.tokens(values, places, odd)
     return {name: column for name, column in found.items() if column is not None}
@@ -106,11 +106,12 @@ def _errors(
     """The number of each failing row's error type."""
     places = {key: position for key, position in plan.outcome if key in ERROR_KEYS}
     columns = [(key, values[places[key]]) for key in ERROR_KEYS if key in places]
+    certain = enrich.default_outcome(plan) in _FAILING
     result = []
     for at, outcome in enumerate(outcomes):
         if outcome not in _FAILING:
             result.append(0)
             continue
-        named = (error_type(key, column[at]) for key, column in columns)
+        named = (error_type(key, column[at], certain=certain) for key, column in columns)
         result.append(reader.errors.number(next((n for n in named if n), outcome.label or "")))
     return result

@@ -1,5 +1,6 @@
 """One run of one item: `async with exp.trial(item=…) as trial`; its identity is on every event inside."""
 
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -7,6 +8,7 @@ from typing import Any, Self
 from crucible_telemetry.clock import monotonic_ns, wall_us
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.trials import TrialRecord, Trials
+from crucible_telemetry.events.mailbox import Gate
 from crucible_telemetry.events.outcome import failure
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
 from crucible_telemetry.events.span import span_of
@@ -61,14 +63,21 @@ class Trial:
     def __enter__(self) -> Self:
         outer = current_scope.get()
         box = self._collector.box
-        self._record = self._trials.open(started_us=wall_us(), **self._identity)
+        number = self._trials.new_number()
+        if self._takes(number):
+            self._record = self._trials.open(number, started_us=wall_us(), **self._identity)
         self._began_ns = monotonic_ns()
         inside = outer is not None and outer.box is box
         span = span_of(outer) if outer is not None and inside else None
         link = outer.link if outer is not None and inside else None
-        self._scope = Scope(box, self._record.number, link, span, outer)
+        self._scope = Scope(box, number, link, span, outer)
         enter(self._scope)
         return self
+
+    def _takes(self, number: int) -> bool:
+        """Whether the experiment goes on and its sample is not complete; else the trial runs unrecorded."""
+        box = self._collector.box
+        return box.gate in (None, Gate.SKIPPED) and box.admits("", number, starts=True)
 
     def __exit__(
         self,
@@ -97,16 +106,22 @@ class Trial:
             outcome, reason = failure(type(error).__name__).name.lower(), type(error).__name__
         elif reason is not None:
             outcome = "error"
-        if self._record is not None:
+        # What has stopped is frozen: a trial that was still running stays unfinished.
+        if self._record is not None and self._collector.box.gate in (None, Gate.SKIPPED):
             self._trials.close(
                 self._record.number,
                 ended_us=wall_us(),
                 duration_ns=monotonic_ns() - self._began_ns,
                 outcome=outcome,
                 scores=dict(self._scores),
-                reason=reason,
+                reason=self._private(reason),
             )
         self._let_go()
+
+    def _private(self, reason: str | None) -> str | None:
+        """A reason as privacy lets it stand: a short name, or its length and hash."""
+        kept = self._collector.preparer.guard.redacted("reason", reason, Counter())
+        return kept if kept is None or isinstance(kept, str) else str(kept)
 
     def _let_go(self) -> None:
         release, self._release = self._release, None

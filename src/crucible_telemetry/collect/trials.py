@@ -52,9 +52,14 @@ class Trials:
         self.records: dict[int, TrialRecord] = {}
         self._done: set[tuple[str, int]] = set()
 
-    def open(self, **identity: Any) -> TrialRecord:
-        """Start a trial; its number is unique in the process."""
-        record = TrialRecord(number=next(_numbers), **identity)
+    @staticmethod
+    def new_number() -> int:
+        """A number for a trial, unique in the process."""
+        return next(_numbers)
+
+    def open(self, number: int, **identity: Any) -> TrialRecord:
+        """Start a trial."""
+        record = TrialRecord(number=number, **identity)
         self.records[record.number] = record
         _everywhere[record.number] = self
         return record

@@ -29,6 +29,8 @@ class Guard:
         self._redactor = Redactor(key, full=spec.privacy == "full")
         self._threshold = int(spec.sampling_rate * 2**64)
         self._seed = mix(spec.seed & (2**64 - 1))
+        self.guest = False
+        """Whether an emitter's thread drains; see `Careful`."""
         self.first_error: dict[str, str] = {}
 
     # -- wanted? --------------------------------------------------------------------------------
@@ -57,8 +59,6 @@ class Guard:
         name, measurements, metadata = dictionaries(row)
         try:
             return bool(fn(name, _copy(measurements), _copy(metadata)))
-        except (RecursionError, MemoryError):
-            raise
         except Exception as error:  # noqa: BLE001 - a user's callable may raise anything
             self._failed(kind, error, marks)
             return True
@@ -74,7 +74,9 @@ class Guard:
         number = int(root[16:], 16) if isinstance(root, str) else root
         return mix(number ^ self._seed) < self._threshold
 
-    def _failed(self, kind: str, error: Exception, marks: "Counter[str]") -> None:
+    def _failed(self, kind: str, error: BaseException, marks: "Counter[str]") -> None:
+        if self.guest and isinstance(error, (RecursionError, MemoryError)):
+            raise error  # the emitter's stack or memory is short; the collector's may do
         marks[kind] += 1
         self.first_error.setdefault(kind, told(error))
 
@@ -119,8 +121,6 @@ class Guard:
         try:
             numbers, words = self.spec.redact(name, _copy(measurements), _copy(metadata))
             return plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
-        except (RecursionError, MemoryError):
-            raise
         except Exception as error:  # noqa: BLE001 - and what it should have hidden must not be kept
             self._failed("redact", error, marks)
             return {k: v for k, v in measurements.items() if type(v) in _NUMBERS}, {}
@@ -142,8 +142,6 @@ class Guard:
                 more = enricher(name, _copy(measurements), _copy(metadata))
                 if more:
                     metadata = {**metadata, **plain_mapping(more, deep=True)}
-            except (RecursionError, MemoryError):
-                raise
             except Exception as error:  # noqa: BLE001 - a user's callable may raise anything
                 self._failed("enricher", error, marks)
         return metadata

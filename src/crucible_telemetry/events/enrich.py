@@ -178,8 +178,6 @@ def _whole(value: Any, factor: int, odd: Counter[str], limit: int) -> int:
         number = round(value * factor) if abs(value) < limit else limit  # 1e308 s is inf ns
     elif type(value) is int:
         number = value * factor
-    elif type(value) is list and value:
-        return _mean(value, factor, odd, limit)
     else:
         return MISSING
     if number < 0:
@@ -191,12 +189,16 @@ def _whole(value: Any, factor: int, odd: Counter[str], limit: int) -> int:
     return number
 
 
-def _mean(values: list[Any], factor: int, odd: Counter[str], limit: int) -> int:
-    """A list of inter-token latencies counts as its mean."""
-    numbers = [
-        n for v in values if type(v) is not list and (n := _whole(v, factor, odd, limit)) != MISSING
-    ]
-    return round(sum(numbers) / len(numbers)) if numbers else MISSING
+def means(column: Column) -> Column:
+    """Lists of inter-token latencies as the mean of their numbers; other values as they are."""
+    if list not in set(map(type, column)):
+        return column
+    return [_mean(value) if type(value) is list else value for value in column]
+
+
+def _mean(values: list[Any]) -> float | None:
+    numbers = [value for value in values if type(value) in (int, float)]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def first_of(found: list[Column]) -> Column | None:
@@ -211,6 +213,14 @@ def durations(
 ) -> Column | None:
     """A latency-like figure in ns."""
     found = [whole(column_at(columns, place), factor, odd) for place, factor in places]
+    return first_of([column for column in found if column is not None])
+
+
+def inter_token(
+    columns: Sequence[Column], places: list[tuple[Place, int]], odd: Counter[str]
+) -> Column | None:
+    """Inter-token latency in ns, one number a call: a list of them counts as its mean."""
+    found = [whole(means(column_at(columns, place)), factor, odd) for place, factor in places]
     return first_of([column for column in found if column is not None])
 
 

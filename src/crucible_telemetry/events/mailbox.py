@@ -172,7 +172,9 @@ class Mailbox:
     @property
     def full(self) -> bool:
         """Whether emitters must wait or drain."""
-        return len(self.rows) > self.capacity or self.large_bytes > self.capacity_bytes
+        waiting = len(self.rows) - 1
+        # Bytes are summed without a lock and may err by a row or two; with no row waiting they are none.
+        return waiting >= self.capacity or (waiting > 0 and self.large_bytes > self.capacity_bytes)
 
     def takes_large(self, row: bytes, measurements: Any, metadata: Any) -> bool:
         """Whether a large row may come in as it is: within the limit, and nothing in it nests."""

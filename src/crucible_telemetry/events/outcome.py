@@ -117,21 +117,26 @@ def _is_error_name(value: str) -> bool:
     )
 
 
-def _may_name_an_error(key: str, text: str) -> bool:
-    """``kind`` and ``status`` say other things too."""
+def _may_name_an_error(key: str, text: str, *, certain: bool) -> bool:
+    """``kind`` and ``status`` say other things too; `certain`: the event's own name says it failed."""
     if key == "kind":
-        return _is_error_name(text)
+        return certain or _is_error_name(text)
     return key != "status" or by_word(text) not in (None, Outcome.OK, Outcome.UNKNOWN)
 
 
-def error_type(key: str, value: Any) -> str | None:
-    """The name of an error as a producer gave it: a class, a short name, a status; None for none."""
+def error_type(key: str, value: Any, *, certain: bool = False) -> str | None:
+    """The name of an error as a producer gave it: a class, a short name, a status; None for none.
+
+    `certain` says that the event's own name tells of a failure, so that any `kind` is its type.
+    """
     if type(value) is dict:
         value = value.get("type") or value.get("kind") or value.get("name") or value.get("code")
     if type(value) is int and (value >= 400 or (key == "error_code" and value)):
         return str(value)
-    if type(value) is not str or not _may_name_an_error(key, value):
+    if type(value) is not str or not _may_name_an_error(key, value, certain=certain):
         return None
     head = value.split(":", 1)[0].split("(", 1)[0].strip()
+    if head != value.strip() and not _is_error_name(head):
+        return None  # the first word of a text, not ``ValueError: …``
     # The type outlives privacy, so it must look like one: what privacy would replace is none.
     return head if _TYPE.match(head) else None

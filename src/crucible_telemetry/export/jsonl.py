@@ -1,6 +1,7 @@
 """JSON Lines: one event a line, written beside the target and renamed, so nothing torn is ever seen."""
 
 import gzip
+import itertools
 import math
 import os
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import msgspec
 from crucible_telemetry.errors import ExportError
 from crucible_telemetry.events.event import Event
 
+_parts = itertools.count(1)
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -53,7 +55,7 @@ async def write_jsonl(path: Path, pages: AsyncIterator[list[Event]]) -> Path:
 
     Raises `ExportError` with the reason when the file cannot be written; the target is then untouched.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{next(_parts)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _opened(part, path) as file:
