@@ -115,11 +115,30 @@ async def test_an_exception_is_the_outcome_and_its_type_the_reason(lab, error, o
 async def test_a_trial_may_fail_without_an_exception(lab):
     (exp,) = await arms(lab, 1)
     with exp.trial(item=1) as trial:
-        trial.fail("no answer")
+        trial.fail("no_answer")
         trial.score(correct=False)
-    assert (trial.record.outcome, trial.record.reason) == ("error", "no answer")
+    assert (trial.record.outcome, trial.record.reason) == ("error", "no_answer")
     assert trial.record.scores == {"correct": False}
     assert exp.trials_done() == set()
+
+
+async def test_a_reason_that_is_a_text_is_kept_as_privacy_lets_it(lab):
+    (exp,) = await arms(lab, 1)
+    with exp.trial(item=1) as trial:
+        trial.fail("the answer was: a secret")
+    assert "secret" not in trial.record.reason
+    assert trial.record.reason.startswith("redacted (24 characters")
+
+
+async def test_a_trial_beyond_the_sample_runs_unrecorded_and_its_events_are_late(lab):
+    exp = await lab.start_experiment("e", capture="scope", sample_size=2, stop_at_sample_size=True)
+    for item in range(4):
+        with exp.trial(item=item) as trial:
+            ct.execute_nowait("x")
+            trial.score(correct=True)
+    await exp.flush()
+    assert len(await exp.trials()) == len(exp.trials_done()) == 2
+    assert (exp.counts.stored, exp.counts.late) == (2, 2)
 
 
 async def test_a_trial_that_has_not_begun_has_no_record(lab):

@@ -10,6 +10,7 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.trials import TrialRecord, Trials
 from crucible_telemetry.events.mailbox import Gate
 from crucible_telemetry.events.outcome import failure
+from crucible_telemetry.events.privacy import MARK_REDACTED
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
 from crucible_telemetry.events.span import span_of
 
@@ -66,6 +67,8 @@ class Trial:
         number = self._trials.new_number()
         if self._takes(number):
             self._record = self._trials.open(number, started_us=wall_us(), **self._identity)
+        else:
+            self._trials.stamp(number, **self._identity)
         self._began_ns = monotonic_ns()
         inside = outer is not None and outer.box is box
         span = span_of(outer) if outer is not None and inside else None
@@ -121,7 +124,9 @@ class Trial:
     def _private(self, reason: str | None) -> str | None:
         """A reason as privacy lets it stand: a short name, or its length and hash."""
         kept = self._collector.preparer.guard.redacted("reason", reason, Counter())
-        return kept if kept is None or isinstance(kept, str) else str(kept)
+        if isinstance(kept, dict):
+            return f"redacted ({kept[MARK_REDACTED]} characters, hmac {kept['hmac']})"
+        return None if kept is None else str(kept)
 
     def _let_go(self) -> None:
         release, self._release = self._release, None

@@ -46,16 +46,22 @@ _everywhere: "weakref.WeakValueDictionary[int, Trials]" = weakref.WeakValueDicti
 class Trials:
     """The trials of one experiment, by number; changed on whichever thread runs the trial."""
 
-    __slots__ = ("__weakref__", "_done", "records")
+    __slots__ = ("__weakref__", "_done", "_unrecorded", "records")
 
     def __init__(self) -> None:
         self.records: dict[int, TrialRecord] = {}
+        self._unrecorded: dict[int, TrialRecord] = {}
         self._done: set[tuple[str, int]] = set()
 
     @staticmethod
     def new_number() -> int:
         """A number for a trial, unique in the process."""
         return next(_numbers)
+
+    def stamp(self, number: int, **identity: Any) -> None:
+        """Know a trial that is not recorded: others who hear its events still learn whose they are."""
+        self._unrecorded[number] = TrialRecord(number=number, **identity)
+        _everywhere[number] = self
 
     def open(self, number: int, **identity: Any) -> TrialRecord:
         """Start a trial."""
@@ -78,8 +84,10 @@ class Trials:
 
     def find(self, number: int) -> TrialRecord | None:
         """The trial of a number, of this experiment or another in the process."""
-        own = self.records.get(number)
+        own = self.records.get(number) or self._unrecorded.get(number)
         if own is not None or not number:
             return own
         other = _everywhere.get(number)
-        return None if other is None else other.records.get(number)
+        if other is None:
+            return None
+        return other.records.get(number) or other._unrecorded.get(number)
