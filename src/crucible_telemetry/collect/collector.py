@@ -155,6 +155,7 @@ class Collector(Attendant):
             try:
                 if self._busy or not self._drain_as_guest():
                     return
+                self.drained_by_emitters += 1
             finally:
                 self._lock.release()
 
@@ -176,7 +177,6 @@ class Collector(Attendant):
             return False
         finally:
             self._settle(outside)
-        self.drained_by_emitters += drained
         return drained
 
     async def wait_for_room(self) -> None:
