@@ -23,18 +23,24 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector = selectors.DefaultSelector()
         super().__init__(selector)
         self._now_s = 0.0
+        self._joins_threads = False
         self._poll = selector.select
         selector.select = self._jump_or_poll
 
     def time(self):
         return self._now_s
 
+    async def shutdown_default_executor(self, *timeout):
+        # Since 3.12 it sets a timer, and jumping to it would give the threads no time at all.
+        self._joins_threads = True
+        await super().shutdown_default_executor(*timeout)
+
     def _jump_or_poll(self, timeout=None):
         ready = self._poll(0)
         if ready or timeout == 0:
             return ready
-        if timeout is None:  # no timer is set: only a thread or a socket can wake us
-            return self._poll(None)
+        if timeout is None or self._joins_threads:  # only a thread or a socket can wake us
+            return self._poll(timeout)
         self._now_s += timeout
         return []
 

@@ -74,7 +74,7 @@ async def test_everything_a_drain_runs_is_outside_any_scope(lab, drained_by):
             assert ct.current_experiment() is exp
         drained_by_emitters = exp.health().drained_by_emitters
         assert lab.unheard == {"from.inside": 13}
-    assert (drained_by_emitters > 0) is (drained_by != "actor")
+    assert (drained_by_emitters > 0) is (drained_by == "emitter")
     assert len(seen) == 14
     assert set(seen) == {(None, None)}
 
