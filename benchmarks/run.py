@@ -2,6 +2,7 @@
 
 import platform
 
+import burst
 import emit
 import scale
 
@@ -11,6 +12,8 @@ def main() -> None:
     emit.main()
     print("\n### (d) Memory\n")
     scale.main()
+    print("### Bursts\n")
+    burst.main()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Knows labs by three verbs: `close`, `make_inert`, `begin_terminate`.
 import atexit
 import os
 import signal
+import threading
 import weakref
 from typing import Any
 
@@ -16,7 +17,8 @@ from crucible_telemetry.events.routes import ROUTES
 from crucible_telemetry.runtime.loops import LoopHandle
 
 _open: "weakref.WeakSet[Any]" = weakref.WeakSet()
-_former: dict[int, Any] = {}
+_handlers: dict[int, tuple[Any, Any]] = {}
+"""By id of the lab: its handler of SIGTERM, and the one before."""
 
 
 def remember(lab: Any) -> None:
@@ -27,9 +29,12 @@ def remember(lab: Any) -> None:
 def forget(lab: Any) -> None:
     """It is being closed."""
     _open.discard(lab)
-    former = _former.pop(id(lab), None)
-    if former is not None:
-        signal.signal(signal.SIGTERM, former)
+    handler, former = _handlers.pop(id(lab), (None, None))
+    # Whoever has chained itself to it since, or closes the lab in another thread, leaves it in place:
+    # of a closed lab it does nothing but pass the signal on.
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        if signal.getsignal(signal.SIGTERM) is handler:
+            signal.signal(signal.SIGTERM, former)
 
 
 def handle_sigterm(lab: Any, loop: LoopHandle) -> None:
@@ -41,12 +46,12 @@ def handle_sigterm(lab: Any, loop: LoopHandle) -> None:
 
     def handler(number: int, frame: Any) -> None:
         signal.signal(number, former)
-        _former.pop(id(lab), None)
+        _handlers.pop(id(lab), None)
         if not loop.run_soon(lambda: lab.begin_terminate(number)):
             signal.raise_signal(number)
 
     signal.signal(signal.SIGTERM, handler)
-    _former[id(lab)] = former
+    _handlers[id(lab)] = (handler, former)
 
 
 def _at_exit() -> None:
@@ -60,7 +65,7 @@ def _in_child() -> None:
         lab.make_inert()
     _open.clear()
     # Process-wide experiments stay in the routes, to count what they refuse; handlers are the user's.
-    ROUTES.unheard = ()
+    ROUTES.notes.clear()
     ROUTES.refresh()
 
 

@@ -33,6 +33,10 @@ LINGER_S: Final = 0.02
 KEPT_QUARANTINED: Final = 100
 MAX_FAILURES: Final = 4
 """Drains in a row that may fail at one event before a stop goes on without it."""
+PATIENCE_S: Final = 1.0
+"""How long an emitter waits for another thread's drain: users' code in that may wait for the emitter."""
+ASIDE_S: Final = 0.001
+"""How long the actor lets an emitter drain before it looks again; the loop goes on meanwhile."""
 
 _here = threading.local()
 """`depth`: whether this thread is inside a drain, of whatever experiment."""
@@ -85,18 +89,26 @@ class Collector(Attendant):
                     await self._hurry.wait()
             self._hurry.clear()
             while len(box):
-                self._drain_as_actor()
-                await checkpoint()
+                if self._drain_as_actor():
+                    await checkpoint()
+                else:
+                    await anyio.sleep(ASIDE_S)
 
-    def _drain_as_actor(self) -> None:
-        with self._lock:
+    def _drain_as_actor(self) -> bool:
+        """One batch; False when another thread drains, for which the loop must not stand still."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
             if self._busy:
-                return
+                return False
             outside = (getattr(_here, "depth", 0), current_scope.get())
             try:
                 self._drain(MAX_BATCH)
             finally:
                 self._settle(outside)
+        finally:
+            self._lock.release()
+        return True
 
     def _settle(self, outside: tuple[int, Any]) -> None:
         """After a drain, however it ended: an interrupt may hit its own clean-up."""
@@ -147,10 +159,12 @@ class Collector(Attendant):
         """Empty a full mailbox in the emitter's thread, or let who is at it finish.
 
         Inside any drain an emit only appends: two drains that wait for each other would wait for ever.
+        So would an emitter that holds a lock (of a logging handler, say) which users' code in the drain
+        wants: it goes on after `PATIENCE_S`, its event accepted.
         """
         while self.box.full and not self.box.closed:
             inside = getattr(_here, "depth", 0) > 0
-            if not self._lock.acquire(blocking=not inside):
+            if not self._lock.acquire(timeout=0 if inside else PATIENCE_S):
                 return
             try:
                 if self._busy or not self._drain_as_guest():

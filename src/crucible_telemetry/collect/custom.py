@@ -6,6 +6,7 @@ One that raises is marked and dropped; the events are not.
 from collections.abc import Sequence
 from typing import Any
 
+from crucible_telemetry.collect.careful import INTERRUPTS
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
@@ -45,7 +46,9 @@ class CustomMetrics:
         for name, metric in list(self._streaming.items()):
             try:
                 metric.add(event)
-            except Exception as error:  # noqa: BLE001 - a user's metric may raise anything
+            except INTERRUPTS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - anything, a cancelled task's error too
                 self._drop(name, error)
 
     def live(self) -> dict[str, Any]:
@@ -64,11 +67,13 @@ class CustomMetrics:
     def _asked(self, name: str, ask: Any) -> Any:
         try:
             return ask()
-        except Exception as error:  # noqa: BLE001 - a user's metric may raise anything
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in `_add`
             self._drop(name, error)
             return None
 
-    def _drop(self, name: str, error: Exception) -> None:
+    def _drop(self, name: str, error: BaseException) -> None:
         self._streaming.pop(name, None)
         self._calculators.pop(name, None)
         self.failed[name] = told(error)

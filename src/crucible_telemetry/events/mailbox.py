@@ -167,7 +167,11 @@ class Mailbox:
     def accepted(self) -> int:
         """How many rows have ever been appended."""
         rows = self.rows
-        return int(rows[0]) + len(rows) - 1
+        while True:
+            gone = rows[0]
+            accepted = int(gone) + len(rows) - 1
+            if rows[0] == gone:  # no batch has left between the two looks
+                return accepted
 
     @property
     def full(self) -> bool:

@@ -1,6 +1,8 @@
 """Who listens: handlers, process-wide experiments, and those who count what nobody takes.
 
-Every field is a tuple that is replaced, never changed in place, so that an emit reads it without a lock.
+What an emit reads is a tuple that is replaced, never changed in place, so that it needs no lock. Who
+changes something does so in one step of a dictionary and then makes the tuples anew: threads, signal
+handlers and finalisers may do that at once, and a lock held by one of them would hold up an emit.
 """
 
 import inspect
@@ -50,23 +52,28 @@ Found = tuple[tuple[Mailbox, ...], tuple[HandlerEntry, ...]]
 class Routes:
     """`wide`: somebody listens beyond the scope; `quiet`: nobody does, and nobody counts either."""
 
-    __slots__ = ("_found", "handlers", "processes", "quiet", "unheard", "wide")
+    __slots__ = (
+        "_found", "_latest", "by_box", "by_id", "handlers", "notes", "processes", "quiet", "unheard", "wide",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Nobody listens."""
-        self.handlers: tuple[HandlerEntry, ...] = ()
-        self.processes: tuple[ProcessRoute, ...] = ()
-        self.unheard: tuple[Callable[[str], None], ...] = ()
+        self.by_id: dict[str, HandlerEntry] = {}
+        self.by_box: dict[Mailbox, ProcessRoute] = {}
+        self.notes: dict[Callable[[str], None], None] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Forget what was found under the old routes."""
-        self._found: dict[str, Found] = {}
-        self.wide = bool(self.handlers or self.processes)
-        self.quiet = not (self.wide or self.unheard)
+        """Show emits what the dictionaries say now, and forget what was found before."""
+        while True:
+            latest = self._latest = object()
+            self.handlers: tuple[HandlerEntry, ...] = tuple(self.by_id.copy().values())
+            self.processes: tuple[ProcessRoute, ...] = tuple(self.by_box.copy().values())
+            self.unheard: tuple[Callable[[str], None], ...] = tuple(self.notes.copy())
+            self._found: dict[str, Found] = {}
+            self.wide = bool(self.handlers or self.processes)
+            self.quiet = not (self.wide or self.unheard)
+            if self._latest is latest:
+                return  # else another has begun since, and some of this may stand over what it wrote
 
     def find(self, name: str) -> Found:
         """The process-wide mailboxes and the handlers of a name; remembered for up to 4,096 names."""
@@ -99,9 +106,8 @@ def attach(
     """
     _check_handler(handler_id, handler)
     entry = HandlerEntry(handler_id, event_names(events), handler, config)
-    if any(other.handler_id == handler_id for other in ROUTES.handlers):
+    if ROUTES.by_id.setdefault(handler_id, entry) is not entry:
         raise HandlerExists(handler_id)
-    ROUTES.handlers = (*ROUTES.handlers, entry)
     ROUTES.refresh()
 
 
@@ -114,9 +120,7 @@ def attach_many(
 
 def detach(handler_id: str) -> bool:
     """Remove a handler; whether there was one."""
-    kept = tuple(entry for entry in ROUTES.handlers if entry.handler_id != handler_id)
-    found = len(kept) < len(ROUTES.handlers)
-    ROUTES.handlers = kept
+    found = ROUTES.by_id.pop(handler_id, None) is not None
     ROUTES.refresh()
     return found
 
@@ -129,20 +133,22 @@ def list_handlers(prefix: Name = "") -> list[HandlerEntry]:
 
 def open_route(route: ProcessRoute) -> None:
     """Let an experiment hear the whole process."""
-    ROUTES.processes = (*ROUTES.processes, route)
+    ROUTES.by_box[route.box] = route
     ROUTES.refresh()
 
 
 def close_route(box: Mailbox) -> None:
     """Undo `open_route`; a second time changes nothing."""
-    ROUTES.processes = tuple(route for route in ROUTES.processes if route.box is not box)
+    ROUTES.by_box.pop(box, None)
     ROUTES.refresh()
 
 
 def count_unheard(note: Callable[[str], None], *, on: bool) -> None:
     """Have `note(name)` called for events no experiment takes, or stop that."""
-    others = tuple(other for other in ROUTES.unheard if other != note)
-    ROUTES.unheard = (*others, note) if on else others
+    if on:
+        ROUTES.notes[note] = None
+    else:
+        ROUTES.notes.pop(note, None)
     ROUTES.refresh()
 
 

@@ -15,7 +15,7 @@ from crucible_telemetry.events import bus, scope as scopes
 from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import event_name
 from crucible_telemetry.events.mailbox import Began, Mailbox, log
-from crucible_telemetry.events.odd import plain_mapping
+from crucible_telemetry.events.odd import MAX_KEY, plain_key, plain_mapping
 from crucible_telemetry.events.routes import Name
 from crucible_telemetry.events.scope import (
     Scope,
@@ -65,7 +65,8 @@ class Span(Scope):
         # Its own innermost span is itself, which `span_of` knows: a reference to itself would leave
         # every span to the garbage collector.
         self.box, self.trial, self.link, self.span, self.outer = None, 0, None, None, None
-        self.event = event if type(event) is str else event_name(event)
+        name = event if type(event) is str else event_name(event)
+        self.event = name if len(name) <= MAX_KEY else plain_key(name)  # it is kept by caches
         self.metadata: dict[str, Any] = {} if metadata is None else dict(plain_mapping(metadata))
         self.measurements: dict[str, Any] = {}
         self.span_id = scopes.new_id()  # by its module: a fork gives the child another

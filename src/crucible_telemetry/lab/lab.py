@@ -214,7 +214,9 @@ class Lab(Registry):
             # Cancelled while the supervisor was at it, the actor may run already.
             spawn_root(lambda: self._discard(experiment_id), f"crucible-discard-{experiment_id}")
             raise
-        if spec.capture == "process":
+        # Closed or stopped meanwhile: a route opened now would never be closed.
+        self._check_open("start an experiment")
+        if spec.capture == "process" and experiment.state in LIVING:
             self._open_route(experiment, collector)
         self._unheard.listen(on=True)
         return experiment

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from crucible_telemetry.events.mailbox import Tally, log
+from crucible_telemetry.events.odd import plain_key
 from crucible_telemetry.events.routes import count_unheard
 
 MAX_NAMES: Final = 1024
@@ -30,14 +31,15 @@ class Unheard:
         if not self._matters():
             return
         known = self._tallies
-        if not known:
+        first, name = not known, plain_key(name)
+        if name not in known and len(known) >= MAX_NAMES:
+            name = OTHER
+        known.setdefault(name, Tally()).add()
+        if first:  # after it is known: a logging handler may emit, and be as unheard
             log.warning(
                 "event %r reached no experiment although one runs; lab.unheard counts such events",
                 name,
             )
-        if name not in known and len(known) >= MAX_NAMES:
-            name = OTHER
-        known.setdefault(name, Tally()).add()
 
     def tell(self) -> None:
         """Say at the end how many there were."""

@@ -154,16 +154,18 @@ class Signal:
 
         Safe in signal handlers and finalisers; waiters on closed loops are forgotten.
         """
-        if self._raised:
+        if self._raised and not self._waiters:
             return
         self._raised = True
         waiters = self._waiters
         while waiters:
             try:
-                waiter = waiters.popleft()
+                waiter = waiters[0]
             except IndexError:
                 return  # another thread woke the last one
+            # Woken before it is let go: an interrupt between the two leaves it to the next `set`.
             waiter.wake()
+            self._leave(waiter)
 
     def clear(self) -> None:
         """Lower the flag."""
