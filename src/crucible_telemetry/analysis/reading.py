@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final
 
+from msgspec import Struct
+
 from crucible_telemetry.analysis.windows import WindowRow, windowed
 from crucible_telemetry.clock import monotonic_ns, wall_us
+from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import State
@@ -14,12 +17,36 @@ from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.metrics import summary as figures
 from crucible_telemetry.metrics.board import Board
-from crucible_telemetry.metrics.figures import Summary, Timing
+from crucible_telemetry.metrics.figures import Sampling, Summary, Timing
 from crucible_telemetry.metrics.rest import at_rest
 from crucible_telemetry.stores.base import Last, Query, Store, Where, Window, to_us, window_query
 
 PAGE: Final = 4096
 Span = tuple[int | None, int | None]
+
+
+class Extras(Struct, frozen=True):
+    """What a summary says beside the figures: marks by kind, custom results, what was sampled out."""
+
+    marks: dict[str, int]
+    custom: dict[str, Any]
+    sampling: Sampling | None
+
+
+def extras_of(collector: Collector, custom: dict[str, Any]) -> Extras:
+    """What a collector knows beside its events."""
+    progress, spec = collector.progress, collector.reader.spec
+    if not spec.sampled:
+        return Extras(dict(progress.marks), custom, None)
+    offered = progress.stored + progress.sampled_out
+    sampling = Sampling(
+        rule="rate" if spec.sampling_strategy is None else "strategy",
+        rate=spec.sampling_rate,
+        kept=progress.stored,
+        left_out=progress.sampled_out,
+        share=progress.stored / offered if offered else None,
+    )
+    return Extras(dict(progress.marks), custom, sampling)
 
 
 class Reading:
@@ -76,17 +103,16 @@ class Reading:
     async def metrics(
         self,
         life: Life,
-        extras: tuple[dict[str, int], dict[str, Any]],
+        extras: Extras,
         by: str | None,
         where: Where | None,
     ) -> Summary:
-        """Figures at rest; `extras` are marks and custom results."""
-        marks, custom = extras
+        """Figures at rest."""
         parts = await self._parts(where)
         first_us = min((int(part.timestamp_us.min()) for part in parts), default=None)
         last_us = max((int(part.timestamp_us.max()) for part in parts), default=None)
-        timing = _timing(life, (first_us, last_us), marks)
-        return at_rest(parts, self._reader, timing, custom=custom, by_event=_by_event(by))
+        timing = _timing(life, (first_us, last_us), extras)
+        return at_rest(parts, self._reader, timing, custom=extras.custom, by_event=_by_event(by))
 
     async def _parts(self, where: Where | None) -> list[Columns]:
         return await self._store.columns(Query(where=where))
@@ -96,13 +122,14 @@ class Reading:
         board: Board,
         span_us: Span,
         life: Life,
-        extras: tuple[dict[str, int], dict[str, Any]],
+        extras: Extras,
         by: str | None,
     ) -> Summary:
         """Figures of a board; `span_us` is the time of the first and last event."""
-        marks, custom = extras
-        timing = _timing(life, span_us, marks)
-        return figures.live(board, self._reader, timing, custom=custom, by_event=_by_event(by))
+        timing = _timing(life, span_us, extras)
+        return figures.live(
+            board, self._reader, timing, custom=extras.custom, by_event=_by_event(by)
+        )
 
 
 def _by_event(by: str | None) -> bool:
@@ -111,12 +138,13 @@ def _by_event(by: str | None) -> bool:
     return by == "event"
 
 
-def _timing(life: Life, span_us: Span, marks: dict[str, int]) -> Timing:
+def _timing(life: Life, span_us: Span, extras: Extras) -> Timing:
     now_ns = monotonic_ns()
     return Timing(
         first_us=span_us[0],
         last_us=span_us[1],
         active_s=life.seconds(State.RUNNING, now_ns),
         paused_s=life.seconds(State.PAUSED, now_ns),
-        marks=marks,
+        marks=extras.marks,
+        sampling=extras.sampling,
     )

@@ -52,14 +52,16 @@ class CustomMetrics:
                 self._drop(name, error)
 
     def live(self) -> dict[str, Any]:
-        """Results of the streaming ones."""
-        return {
+        """Results of the streaming ones; None for one that was dropped."""
+        return dict.fromkeys(self.failed) | {
             name: self._asked(name, metric.result) for name, metric in list(self._streaming.items())
         }
 
-    def at_rest(self, events: Sequence[Event]) -> dict[str, Any]:
-        """Results of all."""
+    def at_rest(self, events: Sequence[Event], *, filtered: bool = False) -> dict[str, Any]:
+        """Results of all; `filtered` events are not all a streaming one has seen, so it has no answer."""
         results = self.live()
+        if filtered:
+            results = dict.fromkeys(results)
         for name, metric in list(self._calculators.items()):
             results[name] = self._asked(name, lambda metric=metric: metric.calculate(events))
         return results

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from crucible_telemetry.analysis.reading import Reading
+from crucible_telemetry.analysis.reading import Extras, Reading, extras_of
 from crucible_telemetry.analysis.windows import WindowRow
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.custom import CustomMetrics
@@ -53,11 +53,11 @@ class Questions:
         progress = collector.progress
         board = progress.live
         return self._reading.live(
-            board, progress.live_us, self._life, (dict(progress.marks), self._custom.live()), by
+            board, progress.live_us, self._life, self._extras(self._custom.live()), by
         )
 
     def reset_live(self) -> None:
-        """Begin the live figures anew with the next event; `metrics()` ignores this.
+        """Begin the live figures anew with the next event; `metrics()` and custom metrics ignore this.
 
         On the lab's loop what waits in the mailbox belongs to what was before.
         """
@@ -73,12 +73,17 @@ class Questions:
                 pass
 
     async def metrics(self, where: Where | None = None, *, by: str | None = None) -> Summary:
-        """The metrics at rest of everything emitted so far (or of what fits `where`): quantiles are exact."""
+        """The metrics at rest of everything emitted so far (or of what fits `where`): quantiles are exact.
+
+        A streaming custom metric has seen every event and so has no answer (None) with `where`.
+        """
         await self._settle()
         events = await self.events(where) if self._custom.calculates else []
-        custom = self._custom.at_rest(events)
-        marks = dict(self._collector.progress.marks)
-        return await self._reading.metrics(self._life, (marks, custom), by, where)
+        custom = self._custom.at_rest(events, filtered=where is not None)
+        return await self._reading.metrics(self._life, self._extras(custom), by, where)
+
+    def _extras(self, custom: dict[str, Any]) -> Extras:
+        return extras_of(self._collector, custom)
 
     async def _settle(self) -> None:
         """Reads see what was emitted before them; of a failed experiment, what was stored."""

@@ -10,6 +10,21 @@ import msgspec
 from msgspec import Struct
 
 
+class Sampling(Struct, frozen=True, kw_only=True):
+    """What was left out on purpose: figures of a sample are of a sample.
+
+    `rule`: ``"rate"`` (whole traces, by hash) or ``"strategy"`` (a callable decided, perhaps beside a
+    rate); `rate`: the share of traces asked for; `kept` and `left_out`: events; `share`: the share of
+    events kept, None before any.
+    """
+
+    rule: str
+    rate: float
+    kept: int
+    left_out: int
+    share: float | None
+
+
 class Timing(Struct, frozen=True, kw_only=True):
     """When an experiment ran: what the figures need and events do not say.
 
@@ -22,13 +37,15 @@ class Timing(Struct, frozen=True, kw_only=True):
     active_s: float = 0.0
     paused_s: float = 0.0
     marks: dict[str, int] = {}
+    sampling: Sampling | None = None
 
 
 class Overview(Struct, frozen=True, kw_only=True):
     """How much there is, and from when.
 
     `time_range`: (first, last) event in µs since the epoch; `duration_seconds` lies between these two;
-    `active_seconds` leaves pauses out; `event_types`: names of events, sorted; `marks` as in `Timing`.
+    `active_seconds` leaves pauses out; `event_types`: names of events, sorted; `marks` as in `Timing`;
+    `sampling` is None where nothing was left out by a rate or strategy.
     """
 
     total_events: int = 0
@@ -38,6 +55,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     paused_seconds: float = 0.0
     event_types: tuple[str, ...] = ()
     marks: dict[str, int] = {}
+    sampling: Sampling | None = None
 
 
 class Latency(Struct, frozen=True, kw_only=True):

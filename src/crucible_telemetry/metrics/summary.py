@@ -105,6 +105,7 @@ def _overview(cells: Cells, timing: Timing) -> Overview:
         paused_seconds=timing.paused_s,
         event_types=tuple(sorted({key.name for key in cells})),
         marks=timing.marks,
+        sampling=timing.sampling,
     )
 
 
