@@ -327,3 +327,31 @@ async def test_resuming_an_experiment_by_name_goes_on_where_it_stood(lab):
     assert again is first
     rest = await handed_out(lab.trials([again], items=range(6), skip_done=True))
     assert [item for _, item, _ in rest] == ["3", "4", "5"]
+
+
+async def test_scores_and_failures_that_come_after_the_trial_still_count_until_the_stop(
+    lab, caplog
+):
+    (exp,) = await arms(lab, 1)
+    with exp.trial(item=1) as trial:
+        pass
+    trial.score(correct=True)
+    assert trial.record.scores == {"correct": True}
+    assert exp.trials_done() == {("1", 0)}
+    trial.fail("refused")
+    assert (trial.record.outcome, trial.record.reason) == ("error", "refused")
+    assert exp.trials_done() == set()
+    await exp.stop()
+    trial.score(correct=False)
+    assert trial.record.scores == {"correct": True}
+    assert "after its experiment stopped" in caplog.text
+
+
+async def test_a_trial_begins_once_and_a_score_that_is_a_text_is_kept_as_privacy_lets_it(lab):
+    (exp,) = await arms(lab, 1)
+    with exp.trial(item=1) as trial:
+        trial.score(note="a secret answer", bleu=0.5)
+    assert "secret" not in str(trial.record.scores)
+    assert trial.record.scores["bleu"] == 0.5
+    with pytest.raises(ct.LifecycleError, match="begun already"):
+        trial.__enter__()

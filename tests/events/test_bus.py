@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
@@ -260,3 +261,29 @@ async def test_the_order_within_a_thread_is_kept(exp):
     for i in range(1500):
         ct.execute_nowait("e", {"i": i}, at_us=7)
     assert [e.measurements["i"] for e in await exp.events()] == list(range(1500))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "wrong",
+    ["2024-01-01", b"1", float("nan"), 2**70, object()],
+    ids=["text", "bytes", "nan", "huge", "object"],
+)
+async def test_a_time_that_is_none_is_marked_and_the_event_stamped_now(wrong):
+    async with ct.Lab() as lab, lab.experiment("e") as exp:
+        ct.execute_nowait("x", {"n": 1}, at_us=wrong)
+        (event,) = await exp.events()
+        assert "crucible:repr" in event.metadata["at_us"]
+        assert event.timestamp_us > 1_600_000_000_000_000
+        assert exp.health().marks["repr"] == 1
+
+
+@pytest.mark.asyncio
+async def test_a_datetime_that_knows_its_zone_is_a_time():
+    async with ct.Lab() as lab, lab.experiment("e") as exp:
+        ct.execute_nowait("x", at_us=datetime(2024, 1, 1, tzinfo=UTC))
+        ct.execute_nowait("x", at_us=1.5e15)
+        assert [e.timestamp_us for e in await exp.events()] == [
+            1_500_000_000_000_000,
+            1_704_067_200_000_000,
+        ]

@@ -3,16 +3,20 @@
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from crucible_telemetry.clock import monotonic_ns, wall_us
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.trials import TrialRecord, Trials
-from crucible_telemetry.events.mailbox import Gate
+from crucible_telemetry.errors import LifecycleError
+from crucible_telemetry.events.mailbox import Gate, log
 from crucible_telemetry.events.outcome import failure
 from crucible_telemetry.events.privacy import MARK_REDACTED
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
 from crucible_telemetry.events.span import span_of
+
+_OPEN: Final = (None, Gate.SKIPPED)
+"""Gates behind which an experiment still goes on."""
 
 
 class Trial:
@@ -54,14 +58,45 @@ class Trial:
         return None if self._record is None else self._trials.records[self._record.number]
 
     def score(self, **scores: float | bool | str | None) -> None:
-        """Record scores; the last value of each name stands: ``trial.score(correct=True, bleu=0.31)``."""
-        self._scores.update(scores)
+        """Record scores; the last value of each name stands: ``trial.score(correct=True, bleu=0.31)``.
+
+        Also after the trial has ended (a grader may come later), until the experiment stops; then it
+        says so in the log and changes nothing. A text is kept as privacy lets it.
+        """
+        self._scores.update({name: self._plain(name, value) for name, value in scores.items()})
+        self._amend("score")
 
     def fail(self, reason: str) -> None:
-        """Say that the trial failed although nothing was raised."""
+        """Say that the trial failed although nothing was raised; as with `score`, also afterwards."""
         self._failed = reason
+        self._amend("fail")
+
+    def _amend(self, command: str) -> None:
+        """Write to a record that is closed already."""
+        record = self.record
+        if record is None or record.ended_us is None:
+            return
+        if self._collector.box.gate not in _OPEN:
+            log.warning(
+                "trial of %r: %s() after its experiment stopped changes nothing", self.item, command
+            )
+            return
+        change: dict[str, Any] = {"scores": dict(self._scores)}
+        if self._failed is not None and record.outcome == "ok":
+            change |= {"outcome": "error", "reason": self._private(self._failed)}
+        self._trials.close(record.number, **change)
+
+    def _plain(self, name: str, value: Any) -> Any:
+        """A score as a number, or a text that privacy lets stand."""
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        return self._collector.preparer.guard.redacted("text", _scalar(value), Counter())
 
     def __enter__(self) -> Self:
+        if self._scope is not None:
+            raise LifecycleError(
+                self.experiment.id, "begun already", f"begin trial {self.item!r} of"
+            )
         outer = current_scope.get()
         box = self._collector.box
         number = self._trials.new_number()
@@ -80,7 +115,7 @@ class Trial:
     def _takes(self, number: int) -> bool:
         """Whether the experiment goes on and its sample is not complete; else the trial runs unrecorded."""
         box = self._collector.box
-        return box.gate in (None, Gate.SKIPPED) and box.admits("", number, starts=True)
+        return box.gate in _OPEN and box.admits("", number, starts=True)
 
     def __exit__(
         self,
@@ -110,7 +145,7 @@ class Trial:
         elif reason is not None:
             outcome = "error"
         # What has stopped is frozen: a trial that was still running stays unfinished.
-        if self._record is not None and self._collector.box.gate in (None, Gate.SKIPPED):
+        if self._record is not None and self._collector.box.gate in _OPEN:
             self._trials.close(
                 self._record.number,
                 ended_us=wall_us(),
@@ -136,3 +171,9 @@ class Trial:
     def __del__(self) -> None:
         # A trial handed out by lab.trials and never begun must not hold its place for ever.
         self._let_go()
+
+
+def _scalar(value: object) -> Any:
+    """NumPy scalars and the like by value, the rest as text."""
+    item = getattr(value, "item", None)
+    return item() if item is not None and getattr(value, "ndim", None) == 0 else str(value)

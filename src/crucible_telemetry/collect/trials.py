@@ -71,11 +71,13 @@ class Trials:
         return record
 
     def close(self, number: int, **end: Any) -> TrialRecord:
-        """Write down how it ended."""
+        """Write down how it ended, or what was learnt of it afterwards."""
         record = replace(self.records[number], **end)
         self.records[number] = record
         if record.outcome == Outcome.OK.label:
             self._done.add(record.key)
+        else:
+            self._done.discard(record.key)
         return record
 
     def done(self) -> set[tuple[str, int]]:

@@ -7,12 +7,21 @@ listens, encode once, append.
 
 import traceback
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from crucible_telemetry.clock import wall_ns
 from crucible_telemetry.events.event import event_name
 from crucible_telemetry.events.mailbox import LARGE_ROW, Began, Gate, Mailbox, log
-from crucible_telemetry.events.odd import MAX_DEPTH, depth_of, plain, plain_mapping, shrink, told
+from crucible_telemetry.events.odd import (
+    MAX_DEPTH,
+    depth_of,
+    marked_repr,
+    plain,
+    plain_mapping,
+    shrink,
+    told,
+)
 from crucible_telemetry.events.routes import OWN, ROUTES, HandlerEntry, Name, detach
 from crucible_telemetry.events.scope import Scope, current_scope
 from crucible_telemetry.events.shape import (
@@ -117,6 +126,9 @@ def _emit_wide(
         return None
     trial, link = (0, None) if scope is None else (scope.trial, scope.link)
     stamp = wall_ns() // 1000 if at_us is None else _stamp(at_us)
+    if stamp is None:  # no time: the event is stamped now, and marked
+        stamp = wall_ns() // 1000
+        metadata = {**plain_mapping(metadata), "at_us": marked_repr(at_us)}
     return deliver(scope, event, measurements, metadata, (stamp, trial, link))
 
 
@@ -217,13 +229,15 @@ def emit_span(
     return deliver(scope, event, measurements, metadata, (at_us, scope.trial, link), began)
 
 
-def _stamp(at_us: object) -> int:
-    """A caller's time as int64 microseconds; the present when it is none."""
+def _stamp(at_us: object) -> int | None:
+    """A caller's time in µs since the epoch: a number, or a datetime that knows its zone; else None."""
     try:
-        stamp = int(at_us)  # type: ignore[call-overload]
+        if isinstance(at_us, datetime):
+            return None if at_us.tzinfo is None else round(at_us.timestamp() * 1e6)
+        stamp = None if isinstance(at_us, (str, bytes)) else int(at_us)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
-        return wall_ns() // 1000
-    return stamp if abs(stamp) < 2**62 else wall_ns() // 1000
+        return None
+    return stamp if stamp is not None and abs(stamp) < 2**62 else None
 
 
 def _fitted(row: bytes, limit_bytes: int) -> bytes:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from crucible_telemetry.events.odd import MARK_REPR, MAX_DEPTH, marked_cut
+from crucible_telemetry.events.odd import MARK_CUT, MARK_REPR, MAX_DEPTH, marked_cut
 
 MARK_REDACTED: Final = "crucible:redacted"
 
@@ -136,12 +136,15 @@ class Redactor:
 
     def _hashed(self, value: Any) -> dict[str, Any]:
         self.redacted += 1
+        if isinstance(value, dict) and type(value.get(MARK_CUT)) is int:
+            # Cut at emit because of its size: the length told is that of the text, its hash there.
+            return {MARK_REDACTED: value[MARK_CUT], "hmac": self._digest(str(value).encode())}
         data = value if isinstance(value, bytes) else _text(value).encode("utf-8", "surrogatepass")
-        digest = hmac.digest(self._key, data, "sha256").hex()[:32]
-        return {
-            MARK_REDACTED: len(value) if hasattr(value, "__len__") else len(data),
-            "hmac": digest,
-        }
+        size = len(value) if hasattr(value, "__len__") else len(data)
+        return {MARK_REDACTED: size, "hmac": self._digest(data)}
+
+    def _digest(self, data: bytes) -> str:
+        return hmac.digest(self._key, data, "sha256").hex()[:32]
 
 
 def _is_redacted(value: dict[Any, Any]) -> bool:

@@ -96,7 +96,7 @@ class Cost(Struct, frozen=True, kw_only=True):
 
     `count`: operations with a known cost, zero included; `unpriced`: calls to a model that succeeded
     or have tokens, and have no cost. `cost_per_success`: total over the successful operations of the
-    pool (`Reliability.successful`), None without any. `by_model` goes by model name; ``"(unknown)"`` has the rest.
+    pool, unpriced ones left out (they would make a success look cheap); None without any. `by_model` goes by model name; ``"(unknown)"`` has the rest.
     """
 
     count: int = 0

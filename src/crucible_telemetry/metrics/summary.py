@@ -136,7 +136,7 @@ class Figures:
         billed = {key: cell for key, cell in ends.items() if not key.flags & WRAPS}
         return EventFigures(
             latency=latency(pooled),
-            cost=self.cost(billed, _succeeded(pooled)),
+            cost=self.cost(billed, _priced_successes(pooled)),
             reliability=self.reliability(pooled),
             tokens=self.tokens(billed),
             streaming=streaming(pooled),
@@ -251,8 +251,9 @@ class Figures:
         return dict(sorted(types.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _succeeded(cells: Cells) -> int:
-    return sum(cell.events for key, cell in cells.items() if key.outcome == Outcome.OK)
+def _priced_successes(cells: Cells) -> int:
+    """Successes whose cost is known, or that have none: unpriced ones would make a success look cheap."""
+    return sum(c.events - c.unpriced for key, c in cells.items() if key.outcome == Outcome.OK)
 
 
 def latency(cells: Cells) -> Latency:
