@@ -32,9 +32,9 @@ def forget(lab: Any) -> None:
     handler, former = _handlers.pop(id(lab), (None, None))
     # Whoever has chained itself to it since, or closes the lab in another thread, leaves it in place:
     # of a closed lab it does nothing but pass the signal on.
-    if handler is not None and threading.current_thread() is threading.main_thread():
-        if signal.getsignal(signal.SIGTERM) is handler:
-            signal.signal(signal.SIGTERM, former)
+    here = threading.current_thread() is threading.main_thread()
+    if handler is not None and here and signal.getsignal(signal.SIGTERM) is handler:
+        signal.signal(signal.SIGTERM, former)
 
 
 def handle_sigterm(lab: Any, loop: LoopHandle) -> None:

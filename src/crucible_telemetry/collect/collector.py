@@ -33,7 +33,7 @@ LINGER_S: Final = 0.02
 KEPT_QUARANTINED: Final = 100
 MAX_FAILURES: Final = 4
 """Drains in a row that may fail at one event before a stop goes on without it."""
-PATIENCE_S: Final = 1.0
+PATIENCE_S: Final = 0.05
 """How long an emitter waits for another thread's drain: users' code in that may wait for the emitter."""
 ASIDE_S: Final = 0.001
 """How long the actor lets an emitter drain before it looks again; the loop goes on meanwhile."""
