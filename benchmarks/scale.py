@@ -131,12 +131,12 @@ def flatness(stage: Stage, *, quick: bool) -> None:
     per_event_ns(stage, 10_000, 1)
     for title, cases in (
         ("events in one experiment", [(n, 1) for n in sizes]),
-        ("experiments, 200,000 events in all", [(200_000, k) for k in counts]),
+        ("experiments of 1,000 events each", [(1_000 * k, k) for k in counts]),
     ):
         base = None
         print(f"| {title} | ns an event | × the first |\n|---|---:|---:|")
         for n, k in cases:
-            rounds = 3 if n >= MILLION else 5
+            rounds = 3 if n >= MILLION else 9
             ns = statistics.median(per_event_ns(stage, n, k) for _ in range(rounds))
             base = base or ns
             print(
