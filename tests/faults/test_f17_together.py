@@ -203,3 +203,26 @@ async def test_f05_a_metric_that_meets_a_cancelled_task_is_dropped_and_nothing_e
                 await asyncio.sleep(0.03)
         assert (exp.state, exp.counts.stored, exp.health().restarts) == ("running", 8, 0)
         assert set(exp.health().errors) == {"a", "b"}
+
+
+@pytest.mark.asyncio
+async def test_f18_a_store_that_fails_for_a_while_costs_no_event_however_often_it_is_tried(
+    monkeypatch,
+):
+    """Drains of emitters and of `flush` spend no restart budget, so they must not judge an event either."""
+    async with ct.Lab() as lab:
+        exp = await lab.start_experiment("x", capture="scope", mailbox_size=64)
+        store, left = exp._collector.store, list(range(40))
+        real = store.append
+
+        def append(columns):
+            if left:
+                raise OSError(f"disk, {left.pop()}")
+            real(columns)
+
+        monkeypatch.setattr(store, "append", append)
+        with exp.scope():
+            for _ in range(200):
+                ct.execute_nowait("work")
+        await exp.flush(10)
+        assert (exp.state, exp.counts.stored, exp.counts.quarantined) == ("running", 200, 0)
