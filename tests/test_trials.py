@@ -180,7 +180,7 @@ async def test_interleaved_arms_stand_side_by_side_and_neither_is_always_first(l
 
 async def test_sequential_arms_follow_each_other(lab):
     both = await arms(lab)
-    got = await handed_out(lab.trials(both, items="ab", repeats=2, order="sequential"))
+    got = await handed_out(lab.trials(both, items=["a", "b"], repeats=2, order="sequential"))
     assert [name for name, *_ in got] == ["arm-0"] * 4 + ["arm-1"] * 4
     assert [rest for _, *rest in got[:4]] == [["a", 0], ["b", 0], ["a", 1], ["b", 1]]
 
@@ -200,7 +200,7 @@ async def test_a_seed_gives_the_same_order_again_and_another_seed_another(lab, o
     "wrong",
     [
         {"order": "best"}, {"repeats": 0}, {"repeats": 1.5}, {"concurrency": 0},
-        {"concurrency": True}, {"items": [1, "1"]},
+        {"concurrency": True}, {"items": [1, "1"]}, {"items": 5}, {"items": "abc"}, {"seed": "x"},
     ],
 )  # fmt: skip
 async def test_a_wrong_plan_is_refused_when_it_is_made(lab, wrong):

@@ -1,6 +1,7 @@
 """Welch's t from sums, against SciPy's from the values."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -85,3 +86,9 @@ def test_what_cannot_be_tested_says_why_and_promises_nothing(control, treatment,
 def test_a_confidence_that_is_no_probability_is_an_error(confidence):
     with pytest.raises(ValueError, match="confidence"):
         welch(Moments(9, 1.0, 1.0), Moments(9, 1.0, 1.0), confidence=confidence)
+
+
+def test_without_scipy_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    with pytest.raises(ImportError, match=r"pip install 'crucible-telemetry\[stats\]'"):
+        welch(Moments(9, 1.0, 1.0), Moments(9, 2.0, 1.0))

@@ -18,6 +18,10 @@ class Streams:
     def result(self): ...
 
 
+class Waits:
+    async def calculate(self, events): ...
+
+
 def test_an_experiment_hears_everything_and_keeps_texts_private_by_default():
     spec = make_spec("a", {})
     assert (spec.capture, spec.privacy, spec.condition) == ("process", "metadata", "default")
@@ -52,6 +56,7 @@ def test_an_experiment_hears_everything_and_keeps_texts_private_by_default():
         ("events", ["a*b"]),
         ("events", [""]),
         ("events", 5),
+        ("events", []),
         ("event_filter", waits),
         ("event_filter", 5),
         ("sampling_strategy", waits),
@@ -61,7 +66,14 @@ def test_an_experiment_hears_everything_and_keeps_texts_private_by_default():
         ("enrichers", len),
         ("custom_metrics", {"a": object()}),
         ("custom_metrics", [Streams()]),
+        ("custom_metrics", {"a": Streams}),
+        ("custom_metrics", {"a": Waits()}),
+        ("custom_metrics", []),
         ("metadata", 5),
+        ("metadata", 0),
+        ("hypothesis", 5),
+        ("seed", True),
+        ("stop_at_sample_size", 1),
         ("export_on_exit", 5),
         ("colour", "red"),
     ],
@@ -99,7 +111,6 @@ def test_an_experiment_needs_a_name(name):
         (("req_llm", "request", "stop"), "req_llm.request.stop", "request"),
         ([("a", "b"), "c"], "a.b", "a"),
         (["*"], "anything", None),
-        ([], None, "anything"),
     ],
 )
 def test_patterns_say_what_is_heard(events, heard, unheard):
@@ -122,6 +133,8 @@ def test_the_spec_keeps_its_own_copies():
     metadata["seed"] = 2
     tags.append("b")
     assert spec.metadata == {"seed": 1}
+    with pytest.raises(TypeError):
+        spec.metadata["seed"] = 3
     assert spec.tags == ("a",)
 
 

@@ -69,7 +69,12 @@ def _satterthwaite(shares: tuple[float, float], sizes: tuple[int, int]) -> float
 def _t(statistic: float, df: float, confidence: float) -> tuple[float, float]:
     """The two-sided p-value, and the quantile that gives the interval its reach."""
     # scipy.special alone loads in a fraction of the two seconds of scipy.stats.
-    from scipy.special import stdtr, stdtrit  # noqa: PLC0415 - an extra, imported when a test is asked for
+    try:
+        from scipy.special import stdtr, stdtrit  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            "Welch's t needs SciPy: pip install 'crucible-telemetry[stats]'", name="scipy"
+        ) from missing
 
     return float(2 * stdtr(df, -abs(statistic))), float(stdtrit(df, (1 + confidence) / 2))
 

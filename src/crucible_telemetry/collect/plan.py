@@ -23,17 +23,14 @@ def order_trials(
     drift in time meets all arms alike; the items keep their order unless there is a `seed`.
     ``"random"``: everything shuffled. ``"sequential"``: one arm after the other.
     """
-    names = [str(item) for item in items]
-    if not experiments:
-        raise ConfigurationError("experiments", "want at least one")
+    names = _names(items)
+    _check_arms(experiments)
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise ConfigurationError("seed", f"want a whole number, not {seed!r}")
     if order not in ORDERS:
         raise ConfigurationError("order", f"want one of {', '.join(ORDERS)}, not {order!r}")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise ConfigurationError("repeats", f"want a whole number ≥ 1, not {repeats!r}")
-    if len(set(names)) < len(names):
-        raise ConfigurationError(
-            "items", "an item comes twice: it is what pairs trials, so it must be unique"
-        )
     if order == "sequential":
         return [(e, item, r) for e in experiments for r in range(repeats) for item in names]
     key = mix((seed or 0) & (2**64 - 1))
@@ -47,6 +44,24 @@ def order_trials(
         for at, item in enumerate(in_round)
         for experiment in _shuffled(list(experiments), key ^ mix(r * 1_000_003 + at))
     ]
+
+
+def _names(items: Iterable[object]) -> list[str]:
+    if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
+        raise ConfigurationError("items", f"want a list of items, not {items!r}")
+    names = [str(item) for item in items]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(
+            "items", "an item comes twice: it is what pairs trials, so it must be unique"
+        )
+    return names
+
+
+def _check_arms(experiments: Sequence[object]) -> None:
+    if not experiments:
+        raise ConfigurationError("experiments", "want at least one")
+    if len({id(experiment) for experiment in experiments}) < len(experiments):
+        raise ConfigurationError("experiments", "an experiment comes twice: each is one arm")
 
 
 def _shuffled(values: list[Any], key: int) -> list[Any]:

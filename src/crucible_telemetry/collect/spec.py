@@ -6,12 +6,13 @@ experiment starts, never later.
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from crucible_telemetry.errors import ConfigurationError, LifecycleError, NotBuiltYet
-from crucible_telemetry.events.event import event_names, matches_pattern
+from crucible_telemetry.events.event import event_patterns, matches_pattern
 
 EventFilter = Callable[[str, dict[str, Any], dict[str, Any]], bool]
 """(event, measurements, metadata) → keep it?  Sync; may run in any thread, never two at once."""
@@ -131,15 +132,21 @@ def make_spec(name: object, options: Mapping[str, Any]) -> ExperimentSpec:
     _check_containers(given)
     _check_file(given.get("export_on_exit"))
     _check_callables(given)
-    given["tags"] = _strings("tags", given.get("tags", ()))
+    given["tags"] = _strings("tags", () if given.get("tags") is None else given["tags"])
     if given.get("events") is not None:
-        given["events"] = _patterns(given["events"])
-    if not isinstance(given.get("condition", ""), str):
-        raise ConfigurationError("condition", f"want a string, not {given['condition']!r}")
+        given["events"] = event_patterns("events", given["events"])
+    _check_words(given)
     given["enrichers"] = tuple(given.get("enrichers", ()))
     for mapping in _MAPPINGS:
-        given[mapping] = dict(given.get(mapping) or {})
+        given[mapping] = MappingProxyType(dict(given.get(mapping) or {}))
     return ExperimentSpec(name=name, **given)
+
+
+def _check_words(given: Mapping[str, Any]) -> None:
+    if not isinstance(given.get("condition", ""), str):
+        raise ConfigurationError("condition", f"want a string, not {given['condition']!r}")
+    if not isinstance(given.get("hypothesis"), str | None):
+        raise ConfigurationError("hypothesis", f"want a string, not {given['hypothesis']!r}")
 
 
 def _check_choices(given: Mapping[str, Any]) -> None:
@@ -160,15 +167,20 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
     rate = given.get("sampling_rate", 1.0)
     if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate <= 1:
         raise ConfigurationError("sampling_rate", f"want a share from 0 to 1, not {rate!r}")
+    if not isinstance(given.get("stop_at_sample_size", False), bool):
+        raise ConfigurationError(
+            "stop_at_sample_size", f"want True or False, not {given['stop_at_sample_size']!r}"
+        )
     if given.get("stop_at_sample_size") and given.get("sample_size") is None:
         raise ConfigurationError("stop_at_sample_size", "needs sample_size to say where to stop")
-    if not isinstance(given.get("seed", 0), int):
-        raise ConfigurationError("seed", f"want a whole number, not {given['seed']!r}")
+    seed = given.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ConfigurationError("seed", f"want a whole number, not {seed!r}")
 
 
 def _check_containers(given: Mapping[str, Any]) -> None:
     for option in _MAPPINGS:
-        if not isinstance(given.get(option) or {}, Mapping):
+        if not isinstance(given.get(option), Mapping | None):
             raise ConfigurationError(option, f"want a mapping, not {given[option]!r}")
     if not isinstance(given.get("enrichers", ()), Sequence):
         raise ConfigurationError("enrichers", f"want a list, not {given['enrichers']!r}")
@@ -193,13 +205,22 @@ def _check_callables(given: Mapping[str, Any]) -> None:
     for enricher in given.get("enrichers", ()):
         _check_sync("enrichers", enricher)
     for metric in dict(given.get("custom_metrics") or {}).values():
-        if not (
-            hasattr(metric, "calculate") or (hasattr(metric, "add") and hasattr(metric, "result"))
-        ):
-            raise ConfigurationError(
-                "custom_metrics",
-                f"{type(metric).__name__} has neither calculate(events) nor add(event) and result()",
-            )
+        _check_metric(metric)
+
+
+def _check_metric(metric: object) -> None:
+    if isinstance(metric, type):
+        raise ConfigurationError(
+            "custom_metrics", f"{metric.__name__} is a class; want an instance, {metric.__name__}()"
+        )
+    if not (hasattr(metric, "calculate") or (hasattr(metric, "add") and hasattr(metric, "result"))):
+        raise ConfigurationError(
+            "custom_metrics",
+            f"{type(metric).__name__} has neither calculate(events) nor add(event) and result()",
+        )
+    for verb in ("calculate", "add", "result"):
+        if hasattr(metric, verb):
+            _check_sync("custom_metrics", getattr(metric, verb))
 
 
 def _check_sync(option: str, value: object) -> None:
@@ -209,7 +230,7 @@ def _check_sync(option: str, value: object) -> None:
         raise ConfigurationError(option, f"must be callable, not {type(value).__name__}")
     if inspect.iscoroutinefunction(value):
         raise ConfigurationError(
-            option, "is an async function; it runs inside the drain, which cannot wait"
+            option, "is an async function; it is called where nothing can wait for it"
         )
 
 
@@ -219,16 +240,3 @@ def _strings(option: str, value: Any) -> tuple[str, ...]:
     if not all(isinstance(item, str) for item in value):
         raise ConfigurationError(option, f"want strings only, not {value!r}")
     return tuple(value)
-
-
-def _patterns(value: Any) -> tuple[str, ...]:
-    try:
-        patterns = event_names(value)
-    except TypeError:
-        raise ConfigurationError("events", f"want names or patterns, not {value!r}") from None
-    for pattern in patterns:
-        if not pattern or "*" in pattern[:-1]:
-            raise ConfigurationError(
-                "events", f"{pattern!r}: a pattern is a name, or ends in one *"
-            )
-    return patterns

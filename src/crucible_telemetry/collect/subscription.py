@@ -2,14 +2,13 @@
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, Self
 
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.spec import LIVING
-from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.events.event import Event, event_names, matches_pattern
+from crucible_telemetry.events.event import Event, event_patterns, matches_pattern
 from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.base import Query
 
@@ -24,7 +23,7 @@ class Subscription:
 
     def __init__(self, experiment: Any, collector: Collector, patterns: Any) -> None:
         self._experiment, self._collector = experiment, collector
-        self._patterns = _patterns(patterns)
+        self._patterns = event_patterns("patterns", patterns)
         self._after_seq = collector.progress.stored
         self._ready: deque[Event] = deque()
         self._more = Signal()
@@ -81,10 +80,3 @@ class Subscription:
 
 def _forget(collector: Collector, told: Callable[[Columns], None]) -> None:
     collector.after_commit = tuple(tell for tell in collector.after_commit if tell is not told)
-
-
-def _patterns(patterns: str | Iterable[Any]) -> tuple[str, ...]:
-    found = event_names(patterns)
-    if not found:
-        raise ConfigurationError("patterns", "want at least one event name or pattern")
-    return found

@@ -5,7 +5,7 @@ others see, since each gets dictionaries of its own.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from crucible_telemetry.collect.spec import ExperimentSpec
@@ -139,12 +139,20 @@ class Guard:
             return metadata
         for enricher in self.spec.enrichers:
             try:
-                more = enricher(name, _copy(measurements), _copy(metadata))
-                if more:
-                    metadata = {**metadata, **plain_mapping(more, deep=True)}
+                more = _found(enricher(name, _copy(measurements), _copy(metadata)))
+                metadata = {**metadata, **plain_mapping(more, deep=True)}
             except Exception as error:  # noqa: BLE001 - a user's callable may raise anything
                 self._failed("enricher", error, marks)
         return metadata
+
+
+def _found(more: object) -> Mapping[Any, Any]:
+    """What an enricher found; TypeError when that is no mapping."""
+    if more is None:
+        return {}
+    if not isinstance(more, Mapping):
+        raise TypeError(f"an enricher returns a mapping or None, not {type(more).__name__}")
+    return more
 
 
 def _copy(values: dict[str, Any]) -> dict[str, Any]:

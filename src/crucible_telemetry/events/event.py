@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from crucible_telemetry.errors import ConfigurationError
+
 GENERIC_SHAPE: Final = 0
 """Shape id of rows that carry their own name and keys (the table of shapes was full)."""
 
@@ -100,6 +102,20 @@ def event_names(events: Any) -> tuple[str, ...]:
     if isinstance(events, str) or _is_tuple_name(events):
         return (event_name(events),)
     return tuple(event_name(name) for name in events)
+
+
+def event_patterns(option: str, events: Any) -> tuple[str, ...]:
+    """`event_names` for those who listen; `ConfigurationError` for none at all and for a ``*`` inside."""
+    try:
+        patterns = event_names(events)
+    except TypeError:
+        raise ConfigurationError(option, f"want names or patterns, not {events!r}") from None
+    if not patterns:
+        raise ConfigurationError(option, 'want at least one event name or pattern; "*" hears all')
+    for pattern in patterns:
+        if not pattern or "*" in pattern[:-1]:
+            raise ConfigurationError(option, f"{pattern!r}: a pattern is a name, or ends in one *")
+    return patterns
 
 
 def _is_tuple_name(events: object) -> bool:

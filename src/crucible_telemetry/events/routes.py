@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from crucible_telemetry.errors import ConfigurationError, HandlerExists
-from crucible_telemetry.events.event import event_name, event_names, matches_pattern
+from crucible_telemetry.events.event import event_name, event_patterns, matches_pattern
 from crucible_telemetry.events.mailbox import Mailbox
 
 Name = str | tuple[str, ...]
@@ -102,10 +102,11 @@ def attach(
     which several are called is not promised. A handler that raises is detached and announced by the
     event ``telemetry.handler.failure``; it breaks neither the emitter nor the others.
 
-    Raises `HandlerExists` for a duplicate id, `ConfigurationError` for an `async def`.
+    Raises `HandlerExists` for a duplicate id, `ConfigurationError` for an `async def` and for what is no
+    pattern.
     """
     _check_handler(handler_id, handler)
-    entry = HandlerEntry(handler_id, event_names(events), handler, config)
+    entry = HandlerEntry(handler_id, event_patterns("events", events), handler, config)
     if ROUTES.by_id.setdefault(handler_id, entry) is not entry:
         raise HandlerExists(handler_id)
     ROUTES.refresh()
@@ -115,7 +116,7 @@ def attach_many(
     handler_id: str, events: Iterable[Name], handler: Handler, config: Any = None
 ) -> None:
     """`attach` for several names; each item may be a dotted string, a pattern or a tuple."""
-    attach(handler_id, list(events), handler, config)
+    attach(handler_id, [events] if isinstance(events, str) else list(events), handler, config)
 
 
 def detach(handler_id: str) -> bool:

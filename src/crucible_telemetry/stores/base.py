@@ -130,6 +130,8 @@ class Query(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_bounds(self.since_us, self.until_us)
+        if not isinstance(self.where, Where | None):
+            raise QueryError("where", f"want ct.Where(...), not {self.where!r}")
         if self.last_n is not None:
             check_count(self.last_n, "last_n")
             if self.after_seq is not None:
