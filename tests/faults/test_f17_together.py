@@ -226,3 +226,22 @@ async def test_f18_a_store_that_fails_for_a_while_costs_no_event_however_often_i
                 ct.execute_nowait("work")
         await exp.flush(10)
         assert (exp.state, exp.counts.stored, exp.counts.quarantined) == ("running", 200, 0)
+
+
+async def test_f08_a_slow_enricher_makes_the_batches_smaller_not_the_pauses_longer(monkeypatch):
+    """Time as the drain reads it is turned by the enricher: 1 ms an event."""
+    now = [0]
+    monkeypatch.setattr("crucible_telemetry.collect.collector.monotonic_ns", lambda: now[0])
+
+    def slow(name, measurements, metadata):
+        now[0] += 1_000_000
+
+    async with ct.Lab() as lab, lab.experiment("slow", enrichers=[slow]) as exp:
+        for number in range(3000):
+            ct.execute_nowait("x", {"n": number})
+        await exp.flush()
+        assert exp.counts.stored == 3000
+        # The first batch is small, and those after it fit 20 ms (or twice that, when trying more).
+        assert exp.health().drain_ms_max <= 256
+        assert exp.health().drain_ms_last <= 40
+        assert exp.health().batches > 50

@@ -10,15 +10,17 @@ from typing import Final
 
 from crucible_telemetry.collect.prepare import Prepared, Preparer
 from crucible_telemetry.collect.progress import Quarantined
+from crucible_telemetry.collect.wanted import BLAMELESS, INTERRUPTS
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.odd import told
 from crucible_telemetry.events.shape import decode_rows, dictionaries
 
 MAX_BATCH: Final = 2048
-"""Rows of one drain: bounds the pause of an emitter that drains (2–3 ms); larger is no faster."""
-
-BLAMELESS: Final = (RecursionError, MemoryError)
-INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""Rows of one drain: 2–3 ms without users' code; larger is no faster."""
+FIRST_BATCH: Final = 256
+PACE_NS: Final = 20_000_000
+"""How long one drain may take: what users' callables cost shrinks the next batch to fit."""
+MIN_PACED: Final = 16
 
 
 class Careful:
@@ -33,7 +35,7 @@ class Careful:
     def __init__(self, preparer: Preparer) -> None:
         self.preparer = preparer
         self.guest = False
-        self._stride = MAX_BATCH
+        self._stride = FIRST_BATCH
         self._careful_until = 0
         self._suspect = -1
         self._reason: BaseException = RuntimeError("it crashed the collector twice")
@@ -41,6 +43,11 @@ class Careful:
     def limit(self, consumed: int) -> int:
         """How many rows the next batch may have: one, where a batch crashed the collector."""
         return 1 if consumed < self._careful_until else self._stride
+
+    def pace(self, rows: int, took_ns: int) -> None:
+        """Learn from a batch of so many rows that took so long."""
+        if took_ns > PACE_NS and rows > MIN_PACED:
+            self._stride = max(MIN_PACED, rows * PACE_NS // took_ns)
 
     def blame(self, consumed: int, count: int, error: Exception) -> None:
         """Remember what a crash was about: next time one by one, and who crashes alone is a suspect."""

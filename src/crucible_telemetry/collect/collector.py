@@ -16,11 +16,12 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns
-from crucible_telemetry.collect.careful import INTERRUPTS, MAX_BATCH, Careful, announce_first
+from crucible_telemetry.collect.careful import MAX_BATCH, Careful, announce_first
 from crucible_telemetry.collect.prepare import Prepared, Preparer
 from crucible_telemetry.collect.progress import Progress, merged
 from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.wanted import INTERRUPTS
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import Attendant, Gate, Mailbox, log
 from crucible_telemetry.events.odd import told
@@ -30,6 +31,8 @@ from crucible_telemetry.runtime.loops import LoopHandle, Signal
 from crucible_telemetry.stores.base import Store
 
 LINGER_S: Final = 0.02
+FOREIGN_WAIT_S: Final = 0.1
+"""How long an emit on another loop waits for the lab's loop before it drains itself."""
 KEPT_QUARANTINED: Final = 100
 MAX_FAILURES: Final = 4
 """Drains in a row that may fail at one event before a stop goes on without it."""
@@ -206,7 +209,16 @@ class Collector(Attendant):
             if self.box.full and self.box.gate is None:
                 self.wake()
                 self.hurry()
-                await room.wait()
+                await self._has_room(room)
+
+    async def _has_room(self, room: Signal) -> None:
+        if self.loop.is_here():
+            await room.wait()
+            return
+        with anyio.move_on_after(FOREIGN_WAIT_S):
+            await room.wait()
+        if self.box.full:  # the lab's own loop is busy, or stands still
+            self.drain_now(self.box.accepted)
 
     def release(self) -> None:
         """Let everybody look again who waits for room."""
@@ -288,7 +300,7 @@ class Collector(Attendant):
         _here.depth = getattr(_here, "depth", 0) + 1
         self._busy = True
         scope = current_scope.set(None)
-        began_ns = monotonic_ns()
+        began_ns, before = monotonic_ns(), self.progress.consumed
         try:
             taken = self._batch(limit)
         finally:
@@ -296,12 +308,13 @@ class Collector(Attendant):
             _here.depth -= 1
             current_scope.reset(scope)
         if taken:
-            self._measure(began_ns)
+            self._measure(began_ns, self.progress.consumed - before)
             self.release()
         return taken
 
-    def _measure(self, began_ns: int) -> None:
+    def _measure(self, began_ns: int, rows: int) -> None:
         ended_ns = monotonic_ns()
+        self.careful.pace(rows, ended_ns - began_ns)
         self.batches += 1
         self.drain_ns_last = ended_ns - began_ns
         self.drain_ns_max = max(self.drain_ns_max, self.drain_ns_last)

@@ -6,8 +6,8 @@ One that raises is marked and dropped; the events are not.
 from collections.abc import Sequence
 from typing import Any
 
-from crucible_telemetry.collect.careful import INTERRUPTS
 from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.wanted import INTERRUPTS
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.mailbox import log

@@ -1,6 +1,7 @@
 """`stop_at_sample_size`: admission closes at N started, and those in flight end. PURE."""
 
 from crucible_telemetry.events.catalog import known
+from crucible_telemetry.events.mailbox import Tally
 
 
 class Quota:
@@ -10,34 +11,37 @@ class Quota:
     operation.
     """
 
-    __slots__ = ("_llm", "operations", "size", "trials")
+    __slots__ = ("_all", "_llm", "_places", "size", "trials")
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.trials: set[int] = set()
-        self.operations = 0
-        self._llm = False
+        self.trials: dict[int, bool] = {}
+        # Places are drawn in one C call each: threads that start together draw different ones.
+        self._places, self._all, self._llm = Tally(), Tally(), Tally()
+
+    @property
+    def operations(self) -> int:
+        """Operations of the pool that asked to start."""
+        return self._llm.value or self._all.value
 
     @property
     def spent(self) -> bool:
         """Whether nothing new may start."""
-        return max(len(self.trials), 0 if self.trials else self.operations) >= self.size
+        return (len(self.trials) if self.trials else self.operations) >= self.size
 
     def admits(self, name: str, trial: int, *, starts: bool) -> bool:
         """Whether an event may come in that is in this trial, or starts or ends an operation."""
         if trial:
-            if trial not in self.trials and len(self.trials) < self.size:
-                self.trials.add(trial)
+            if trial not in self.trials and self._places.add() < self.size:
+                self.trials[trial] = True
             return trial in self.trials
         if self.spent:
             return False
         row = known(name)
-        if starts or row.ends:
-            self._count(llm=row.category == "llm")
-        return True
-
-    def _count(self, *, llm: bool) -> None:
-        if llm and not self._llm:
-            self._llm, self.operations = True, 0
-        if llm or not self._llm:
-            self.operations += 1
+        if not (starts or row.ends):
+            return True
+        llm = row.category == "llm"
+        pool = self._llm if llm or self._llm.value else self._all
+        if not llm and pool is self._llm:
+            return True  # beside the pool
+        return pool.add() < self.size

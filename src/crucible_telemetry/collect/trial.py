@@ -1,6 +1,5 @@
 """One run of one item: `async with exp.trial(item=…) as trial`; its identity is on every event inside."""
 
-from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
@@ -12,6 +11,7 @@ from crucible_telemetry.errors import LifecycleError
 from crucible_telemetry.events.mailbox import Gate, log
 from crucible_telemetry.events.outcome import failure
 from crucible_telemetry.events.privacy import MARK_REDACTED
+from crucible_telemetry.events.routes import ROUTES
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
 from crucible_telemetry.events.span import span_of
 
@@ -90,7 +90,7 @@ class Trial:
         """A score as a number, or a text that privacy lets stand."""
         if value is None or isinstance(value, (bool, int, float)):
             return value
-        return self._collector.preparer.guard.redacted("text", _scalar(value), Counter())
+        return self._collector.preparer.guard.trial_text("text", _scalar(value))
 
     def __enter__(self) -> Self:
         if self._scope is not None:
@@ -102,7 +102,7 @@ class Trial:
         number = self._trials.new_number()
         if self._takes(number):
             self._record = self._trials.open(number, started_us=wall_us(), **self._identity)
-        else:
+        elif ROUTES.processes:
             self._trials.stamp(number, **self._identity)
         self._began_ns = monotonic_ns()
         inside = outer is not None and outer.box is box
@@ -158,7 +158,7 @@ class Trial:
 
     def _private(self, reason: str | None) -> str | None:
         """A reason as privacy lets it stand: a short name, or its length and hash."""
-        kept = self._collector.preparer.guard.redacted("reason", reason, Counter())
+        kept = self._collector.preparer.guard.trial_text("reason", reason)
         if isinstance(kept, dict):
             return f"redacted ({kept[MARK_REDACTED]} characters, hmac {kept['hmac']})"
         return None if kept is None else str(kept)

@@ -18,6 +18,10 @@ _NUMBERS: Final = frozenset({int, float, bool})
 _MARKS: Final = {MARK_REPR: "repr", MARK_CUT: "cut", MARK_INTEGER: "integer"}
 
 
+BLAMELESS: Final = (RecursionError, MemoryError)
+INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
 class Guard:
     """The choices and the privacy of one experiment."""
 
@@ -29,6 +33,7 @@ class Guard:
         self._redactor = Redactor(key, full=spec.privacy == "full")
         self._threshold = int(spec.sampling_rate * 2**64)
         self._seed = mix(spec.seed & (2**64 - 1))
+        self._trial_redactor = Redactor(key, full=spec.privacy == "full")
         self.guest = False
         """Whether an emitter's thread drains; see `Careful`."""
         self.first_error: dict[str, str] = {}
@@ -59,7 +64,7 @@ class Guard:
         name, measurements, metadata = dictionaries(row)
         try:
             return bool(fn(name, _copy(measurements), _copy(metadata)))
-        except Exception as error:  # noqa: BLE001 - a user's callable may raise anything
+        except BaseException as error:  # noqa: BLE001 - anything, a cancelled task's error too
             self._failed(kind, error, marks)
             return True
 
@@ -75,8 +80,8 @@ class Guard:
         return mix(number ^ self._seed) < self._threshold
 
     def _failed(self, kind: str, error: BaseException, marks: "Counter[str]") -> None:
-        if self.guest and isinstance(error, (RecursionError, MemoryError)):
-            raise error  # the emitter's stack or memory is short; the collector's may do
+        if isinstance(error, INTERRUPTS) or (self.guest and isinstance(error, BLAMELESS)):
+            raise error  # a guest's stack or memory is short; the collector's may do
         marks[kind] += 1
         self.first_error.setdefault(kind, told(error))
 
@@ -89,6 +94,10 @@ class Guard:
         if self._redactor.redacted > before:
             marks["redacted"] += self._redactor.redacted - before
         return kept
+
+    def trial_text(self, key: str, value: Any) -> Any:
+        """A text of a trial as privacy lets it stand; from any thread, and counted with no event."""
+        return self._trial_redactor.value(key, value)
 
     def protect(self, row: list[Any]) -> tuple[bytes, int, "Counter[str]"]:
         """(row to keep, its shape, marks by kind)."""
@@ -121,7 +130,7 @@ class Guard:
         try:
             numbers, words = self.spec.redact(name, _copy(measurements), _copy(metadata))
             return plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
-        except Exception as error:  # noqa: BLE001 - and what it should have hidden must not be kept
+        except BaseException as error:  # noqa: BLE001 - and what it should have hidden must not be kept
             self._failed("redact", error, marks)
             return {k: v for k, v in measurements.items() if type(v) in _NUMBERS}, {}
 
@@ -141,7 +150,7 @@ class Guard:
             try:
                 more = _found(enricher(name, _copy(measurements), _copy(metadata)))
                 metadata = {**metadata, **plain_mapping(more, deep=True)}
-            except Exception as error:  # noqa: BLE001 - a user's callable may raise anything
+            except BaseException as error:  # noqa: BLE001 - as in `_passes`
                 self._failed("enricher", error, marks)
         return metadata
 

@@ -22,7 +22,7 @@ from crucible_telemetry.events.odd import (
     shrink,
     told,
 )
-from crucible_telemetry.events.routes import OWN, ROUTES, HandlerEntry, Name, detach
+from crucible_telemetry.events.routes import OWN, ROUTES, HandlerEntry, Name, detach_entry
 from crucible_telemetry.events.scope import Scope, current_scope
 from crucible_telemetry.events.shape import (
     ENCODER,
@@ -262,7 +262,8 @@ def _call(entry: HandlerEntry, name: str, measurements: Any, metadata: Any) -> N
     try:
         entry.handler(name, numbers, words, entry.config)
     except Exception as error:  # noqa: BLE001 - a handler may raise anything; it breaks nobody
-        detach(entry.handler_id)
+        if not detach_entry(entry):
+            return  # it failed elsewhere at the same time, and that was told
         log.warning("handler %r raised and is detached: %s", entry.handler_id, told(error))
         failure = {
             "handler_id": entry.handler_id,

@@ -126,6 +126,13 @@ def detach(handler_id: str) -> bool:
     return found
 
 
+def detach_entry(entry: HandlerEntry) -> bool:
+    """Remove just this one; whether it was still there (its id may be another's by now)."""
+    if ROUTES.by_id.get(entry.handler_id) is not entry:
+        return False
+    return detach(entry.handler_id)
+
+
 def list_handlers(prefix: Name = "") -> list[HandlerEntry]:
     """Handlers that listen to some event whose name begins with `prefix`, in order of attachment."""
     stem = event_name(prefix)
