@@ -29,6 +29,7 @@ from crucible_telemetry.errors import (
     NotBuiltYet,
     QueryError,
     UnknownExperiment,
+    no_attribute,
 )
 from crucible_telemetry.events.bus import execute, execute_nowait
 from crucible_telemetry.events.event import Event, Outcome
@@ -73,6 +74,14 @@ _LATE = {
     **dict.fromkeys(
         ("Between", "Ge", "Gt", "Last", "LastN", "Le", "Lt", "Ne", "OneOf", "Where"), "stores.base"
     ),
+}
+
+_LATER = {
+    "blocking_lab": "a lab without async comes with the integrations",
+    "stats": "statistics by design come after the stores that last; analysis.welch compares two means",
+    "catalog": "event catalogues come with the integrations",
+    "estimate_cost": "price tables come with enrichment",
+    "join": "many machines come last",
 }
 
 __all__ = [
@@ -128,7 +137,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what is heavy when it is first asked for (PEP 562)."""
     if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise no_attribute(f"module {__name__!r}", name, _LATER)
     import importlib  # noqa: PLC0415 - needed here only
 
     module = importlib.import_module(f"{__name__}.{_LATE[name]}")

@@ -5,6 +5,7 @@
     CrucibleError
     ├── ConfigurationError (ValueError)   an option is wrong; raised before anything starts
     │   └── NotBuiltYet                   an option or verb whose part this version does not have
+    │       └── NameNotBuiltYet (AttributeError)   a name that comes later; `hasattr` says no
     ├── UnknownExperiment (LookupError)   no experiment has this id
     ├── LifecycleError                    the experiment's state does not allow the command
     │   └── ExperimentFailed              its restart budget is spent; its data stays readable
@@ -22,6 +23,8 @@
 Fields go to ``super().__init__`` and the sentence is ``__str__``, so that an error survives
 pickling to another process.
 """
+
+from collections.abc import Mapping
 
 
 class CrucibleError(Exception):
@@ -44,6 +47,17 @@ class NotBuiltYet(ConfigurationError):
 
     def __str__(self) -> str:
         return f"{self.option} is not built yet: {self.reason}"
+
+
+class NameNotBuiltYet(NotBuiltYet, AttributeError):
+    """A name of a later version was looked up: an `AttributeError` too, so that `hasattr` is False."""
+
+
+def no_attribute(owner: str, name: str, later: Mapping[str, str]) -> AttributeError:
+    """The error for a name that is not there: one that comes later (name → what it waits for), or none."""
+    if name in later:
+        return NameNotBuiltYet(name, later[name])
+    return AttributeError(f"{owner} has no attribute {name!r}")
 
 
 class UnknownExperiment(CrucibleError, LookupError):

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.lowlevel
@@ -19,12 +19,12 @@ from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.collect.trials import TrialRecord, Trials
-from crucible_telemetry.errors import ExperimentFailed
+from crucible_telemetry.errors import ExperimentFailed, no_attribute
 from crucible_telemetry.events.mailbox import Gate
 from crucible_telemetry.events.routes import Name, close_route
 from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.events.span import Span
-from crucible_telemetry.experiment.questions import Questions
+from crucible_telemetry.experiment.questions import LATER_VERBS, Questions
 from crucible_telemetry.experiment.scopes import ExperimentScope, ExperimentSpan
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.loops import Signal
@@ -51,11 +51,19 @@ class Experiment(Questions):
         self._failure: BaseException | None = None
         self._released = Signal()
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self.cleaned_up = False
+        """Whether its data was given up; see `cleanup`."""
         self.exported = False
         """Whether `export_on_exit` has been seen to."""
         collector.owner = self
         if self._custom.streams:
             collector.after_commit = (*collector.after_commit, self._custom.tell)
+
+    if not TYPE_CHECKING:  # a type checker knows no names but those that are there
+
+        def __getattr__(self, name: str) -> Any:
+            """Of names to come, say so."""
+            raise no_attribute("'Experiment' object", name, LATER_VERBS)
 
     def __repr__(self) -> str:
         return f"<Experiment {self.id} {self.state.value}, {self.counts.stored} events>"
@@ -143,6 +151,7 @@ class Experiment(Questions):
 
     async def trials(self) -> list[TrialRecord]:
         """All trials in the order they started, open ones included."""
+        self.check_kept("read")
         return list(self._trials.records.values())
 
     def trials_done(self) -> set[tuple[str, int]]:
@@ -245,11 +254,17 @@ class Experiment(Questions):
             raise ExperimentFailed(self.id, self.state.value, command, repr(self._failure))
 
     async def cleanup(self, *, keep_data: bool = False) -> None:
-        """Forget the experiment (stopped first if need be); with `keep_data` its handle still reads."""
+        """Forget the experiment (stopped first if need be); with `keep_data` its handle still reads.
+
+        Without, what reads, follows or exports raises `LifecycleError` from now on.
+        """
         if self.state in LIVING:
             await self.stop()
         self._life.move("cleanup", wall_us(), monotonic_ns())
         self._lab.forget(self.id)
+        if not keep_data:
+            self.cleaned_up = True
+            self.wake_subscribers()
         await self._collector.store.close(delete=not keep_data)
 
 

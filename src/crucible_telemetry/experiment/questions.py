@@ -4,7 +4,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from crucible_telemetry.analysis.reading import Extras, Reading, extras_of
 from crucible_telemetry.analysis.windows import WindowRow
@@ -14,12 +14,23 @@ from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import FlushResult
 from crucible_telemetry.collect.spec import FORMATS, LIVING, State
 from crucible_telemetry.collect.subscription import Subscription
-from crucible_telemetry.errors import NotBuiltYet
+from crucible_telemetry.errors import LifecycleError, NotBuiltYet
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.routes import Name
 from crucible_telemetry.export.jsonl import write_jsonl
 from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.stores.base import Where, Window
+
+LATER_VERBS: Final = {
+    "quality": "data quality reports come with the stores that last",
+    "stream": "use subscribe; streams beyond this process come with the integrations",
+    "checkpoint": "checkpoints come with the stores that last",
+    **dict.fromkeys(
+        ("to_arrow", "to_pandas", "to_polars"), "tables come with the other export formats"
+    ),
+    "plot": "plots come with the live page",
+}
+"""Verbs of an experiment whose part is not built yet, and what they wait for."""
 
 
 class Questions:
@@ -39,6 +50,14 @@ class Questions:
     async def flush(self, timeout_s: float | None = None) -> FlushResult:
         """See `Experiment.flush`."""
         raise AttributeError("flush")
+
+    id: str
+    cleaned_up: bool
+
+    def check_kept(self, command: str) -> None:
+        """`LifecycleError` when the data was given up by `cleanup`: nothing reads as if it were empty."""
+        if self.cleaned_up:
+            raise LifecycleError(self.id, "cleaned up", command)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -66,6 +85,7 @@ class Questions:
 
     def _catch_up(self) -> None:
         """On the lab's loop: drain what was emitted so far, unless another thread is at it."""
+        self.check_kept("read")
         collector = self._collector
         if collector.loop.is_here():
             target = collector.box.accepted
@@ -87,8 +107,10 @@ class Questions:
 
     async def _settle(self) -> None:
         """Reads see what was emitted before them; of a failed experiment, what was stored."""
+        self.check_kept("read")
         if self.state in LIVING:
             await self.flush()
+            self.check_kept("read")
 
     async def events(self, where: Where | None = None) -> list[Event]:
         """All events that fit, in order of time; for more than memory holds see `pages`."""
@@ -102,6 +124,7 @@ class Questions:
         await self._settle()
         async for page in self._reading.pages(where, size):
             yield page
+            self.check_kept("read on from")  # meanwhile, which would read as the end
 
     async def count_events(self, where: Where | None = None) -> int:
         """How many events fit."""
@@ -132,6 +155,7 @@ class Questions:
 
         A slow reader falls behind and loses nothing: it reads from the store.
         """
+        self.check_kept("subscribe to")
         subscription = Subscription(self, self._collector, patterns)
         self._subscriptions.add(subscription)
         return subscription
@@ -140,6 +164,7 @@ class Questions:
 
     async def export(self, path: str | Path, **options: Any) -> Path:
         """Write all events to `path`: ``.jsonl`` or ``.jsonl.gz``; returns the path. Streams; atomic."""
+        self.check_kept("export")
         target = Path(path)
         if not target.name.endswith(FORMATS):
             raise NotBuiltYet(

@@ -5,31 +5,30 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
 from crucible_telemetry import process
 from crucible_telemetry.collect.collector import Collector
-from crucible_telemetry.collect.plan import TrialPlan, order_trials
 from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.collect.spec import LATER, LIVING, ExperimentSpec, make_spec
+from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, make_spec
 from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.wanted import Guard
 from crucible_telemetry.errors import (
     ConfigurationError,
     CrucibleError,
     LabClosed,
-    NotBuiltYet,
+    no_attribute,
 )
 from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab.options import LATER_VERBS, check_lab, taken_up
 from crucible_telemetry.lab.registry import Registry
 from crucible_telemetry.lab.running import RunningExperiment
 from crucible_telemetry.lab.unheard import Unheard
@@ -67,12 +66,11 @@ class Lab(Registry):
         privacy_key: bytes | None = None,
         **options: Any,
     ) -> None:
-        for option in options:
-            if option in LATER:
-                raise NotBuiltYet(f"Lab({option}=)", LATER[option])
-            raise ConfigurationError(option, "unknown option of Lab")
-        if url not in ("memory", "memory://"):
-            raise NotBuiltYet(f"Lab({os.fspath(url)!r})", LATER["store"])
+        own = {
+            "handle_signals": handle_signals, "max_event_bytes": max_event_bytes,
+            "close_timeout_s": close_timeout_s, "privacy_key": privacy_key,
+        }  # fmt: skip
+        check_lab(url, own, options)
         super().__init__()
         self._unheard = Unheard(lambda: self.any_living)
         self.state = "new"
@@ -85,6 +83,15 @@ class Lab(Registry):
         self._closing: RootTask | None = None
         self._loop: LoopHandle | None = None
         self._report = CloseReport()
+
+    def __repr__(self) -> str:
+        return f"<Lab {self.state}, {len(self._experiments)} experiments>"
+
+    if not TYPE_CHECKING:  # a type checker knows no names but those that are there
+
+        def __getattr__(self, name: str) -> Any:
+            """Of names to come, say so."""
+            raise no_attribute("'Lab' object", name, LATER_VERBS)
 
     # -- open and close -------------------------------------------------------------------------
 
@@ -196,14 +203,20 @@ class Lab(Registry):
         `sampling_strategy`, `seed`, `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
         `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
         `on_existing="new"|"resume"|"error"`, `export_on_exit=path`.
+
+        ``on_existing="resume"`` hands out the living experiment of this name, one that is paused still
+        paused; an option given now that differs from what it was started with is an error, and so is
+        one that has ended.
         """
         self._check_open("start an experiment")
         spec = make_spec(name, options)
-        existing = self._existing(spec)
+        same = [e for e in self._experiments.values() if e.name == spec.name]
+        existing = taken_up(same, spec, options)
         if existing is not None:
             return existing
         experiment_id = self._new_id(name)
         collector = self._collector(experiment_id, spec)
+        self._claim(spec.export_on_exit, experiment_id)
         experiment = Experiment(experiment_id, spec, collector, collector.reader.trials, self)
         self._experiments[experiment_id] = experiment
         self._collectors[experiment_id] = collector
@@ -211,6 +224,7 @@ class Lab(Registry):
             await self._supervisor.start_child(self._child(experiment_id, collector))
         except BaseException:
             self.forget(experiment_id)
+            self._unclaim(experiment_id)
             # Cancelled while the supervisor was at it, the actor may run already.
             spawn_root(lambda: self._discard(experiment_id), f"crucible-discard-{experiment_id}")
             raise
@@ -224,16 +238,6 @@ class Lab(Registry):
     async def _discard(self, experiment_id: str) -> None:
         with suppress(CrucibleError):  # it never came to be, or the whole tree is gone
             await self._supervisor.stop_child(experiment_id)
-
-    def _existing(self, spec: ExperimentSpec) -> Experiment | None:
-        same = [e for e in self._experiments.values() if e.name == spec.name]
-        if not same or spec.on_existing == "new":
-            return None
-        if spec.on_existing == "error":
-            raise ConfigurationError(
-                "on_existing", f"experiment {same[-1].id!r} is named {spec.name!r} already"
-            )
-        return next((e for e in reversed(same) if e.state in LIVING), None)
 
     def _collector(self, experiment_id: str, spec: ExperimentSpec) -> Collector:
         if self._loop is None or not self._loop.is_here():
@@ -285,26 +289,6 @@ class Lab(Registry):
             await self._export_on_exit(experiment)
         if limit.cancelled_caught:
             self._report[experiment.id] = f"its export took longer than {self._close_timeout_s:g} s"
-
-    def trials(  # noqa: PLR0913 - keyword options, each with a default
-        self,
-        experiments: Sequence[Experiment],
-        *,
-        items: Iterable[object],
-        repeats: int = 1,
-        order: str = "interleaved",
-        seed: int | None = None,
-        skip_done: bool = False,
-        concurrency: int = 1,
-    ) -> TrialPlan:
-        """Trials of every item in every experiment, `concurrency` at a time: see `order_trials`.
-
-        ``async for trial in lab.trials(…): tg.start_soon(run, trial)`` where `run` begins with
-        ``async with trial``; the next is handed out when one of the running has ended. With `skip_done`
-        those that ended well before are left out; `stop_at_sample_size` ends an experiment's trials.
-        """
-        plan = order_trials(experiments, items, repeats, order, seed)
-        return TrialPlan(plan, concurrency, skip_done=skip_done)
 
     # -- watching -------------------------------------------------------------------------------
 

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.plan import TrialPlan, order_trials
 from crucible_telemetry.collect.spec import LIVING, State
-from crucible_telemetry.errors import (
-    NotBuiltYet,
-    UnknownExperiment,
-)
+from crucible_telemetry.errors import ConfigurationError, NotBuiltYet, UnknownExperiment
 from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab.options import arms_of
 from crucible_telemetry.metrics.figures import Summary
 
 
@@ -20,6 +19,8 @@ class Registry:
     def __init__(self) -> None:
         self._experiments: dict[str, Experiment] = {}
         self._collectors: dict[str, Collector] = {}
+        self._targets: dict[Path, str] = {}
+        """Files of `export_on_exit` and whose they are, also of experiments that were forgotten."""
 
     @property
     def any_living(self) -> bool:
@@ -32,6 +33,20 @@ class Registry:
         self._experiments.pop(experiment_id, None)
         self._collectors.pop(experiment_id, None)
 
+    def _claim(self, path: Any, experiment_id: str) -> None:
+        """Reserve the file of `export_on_exit`: two experiments would overwrite each other."""
+        if path is None:
+            return
+        owner = self._targets.setdefault(Path(path).resolve(), experiment_id)
+        if owner != experiment_id:
+            raise ConfigurationError(
+                "export_on_exit", f"{str(path)!r} is the file of experiment {owner!r} of this lab"
+            )
+
+    def _unclaim(self, experiment_id: str) -> None:
+        """Give the file back: the experiment never came to be."""
+        self._targets = {p: owner for p, owner in self._targets.items() if owner != experiment_id}
+
     def get_experiment(self, experiment_id: str) -> Experiment:
         """The experiment of this id; `UnknownExperiment` names one that is not there."""
         try:
@@ -40,10 +55,16 @@ class Registry:
             raise UnknownExperiment(experiment_id, len(self._experiments)) from None
 
     def list_experiments(
-        self, *, state: str | None = None, condition: str | None = None, tags: Iterable[str] = ()
+        self,
+        *,
+        state: str | None = None,
+        condition: str | None = None,
+        tags: str | Iterable[str] | None = None,
     ) -> list[Experiment]:
         """Experiments in the order they started: of this state, of this condition, with all these tags."""
-        wanted = set(tags)
+        if state is not None and state not in list(State):
+            raise ConfigurationError("state", f"want one of {', '.join(State)}, not {state!r}")
+        wanted = {tags} if isinstance(tags, str) else set(tags or ())
         return [
             e
             for e in self._experiments.values()
@@ -79,6 +100,27 @@ class Registry:
     async def cleanup(self, experiment_id: str, *, keep_data: bool = False) -> None:
         """See `Experiment.cleanup`."""
         await self.get_experiment(experiment_id).cleanup(keep_data=keep_data)
+
+    def trials(  # noqa: PLR0913 - keyword options, each with a default
+        self,
+        experiments: Experiment | Sequence[Experiment],
+        *,
+        items: Iterable[object],
+        repeats: int = 1,
+        order: str = "interleaved",
+        seed: int | None = None,
+        skip_done: bool = False,
+        concurrency: int = 1,
+    ) -> TrialPlan:
+        """Trials of every item in every experiment (or in one), `concurrency` at a time: see `order_trials`.
+
+        ``async for trial in lab.trials(…): tg.start_soon(run, trial)`` where `run` begins with
+        ``async with trial``; the next is handed out when one of the running has ended, so each has to be
+        begun: one that is not keeps its place, and the plan waits. With `skip_done`
+        those that ended well before are left out; `stop_at_sample_size` ends an experiment's trials.
+        """
+        plan = order_trials(arms_of(experiments), items, repeats, order, seed)
+        return TrialPlan(plan, concurrency, skip_done=skip_done)
 
     async def export_multiple(self, experiment_ids: Sequence[str], path: str | Path) -> Path:
         """Not in this version."""
