@@ -1,5 +1,6 @@
 """The terminal face: ``crucible``. Each command is a call to what users have in Python too."""
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -15,18 +16,34 @@ EXTRA = ("typer", "click", "rich")
 
 
 def demo(speed: float, out: Path, seed: int | None) -> None:
-    """Run the demo on this terminal; exits 1 when an event is missing from the counts."""
+    """Run the demo on this terminal; exits 1 when an event is missing or nobody reads the output any more."""
     import anyio  # noqa: PLC0415 - quick to say --version
     from rich.console import Console  # noqa: PLC0415 - an extra
 
     from crucible_telemetry.demo import run, traces  # noqa: PLC0415 - needs the extra
 
+    class Piped(Console):
+        """Says that nobody reads; Rich's own exits, out of the middle of the event loop."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     async def replayed() -> bool:
-        console = Console()
+        console = Piped()
         return await run.demo(traces.shipped(), speed=speed, out=out, seed=seed, console=console)
 
-    if not anyio.run(replayed):
+    complete = False
+    try:
+        complete = anyio.run(replayed)
+    except* BrokenPipeError:
+        _close_output()
+    if not complete:
         raise SystemExit(1)
+
+
+def _close_output() -> None:
+    """Nobody reads it: what is still buffered goes nowhere, or the interpreter complains at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def application() -> "typer.Typer":

@@ -1,6 +1,7 @@
 """The demo from start to end: replay, watch, compare, account, take away."""
 
 import random
+import threading
 from pathlib import Path
 
 import anyio
@@ -20,6 +21,8 @@ from crucible_telemetry.lab import Lab
 from crucible_telemetry.metrics.figures import Summary
 
 REFRESH_S = 0.25
+EXACT_SPEED = 20.0
+"""Beyond it the time to the first token, and between tokens, is visibly longer than in the trace."""
 LINE_S = 2.0
 """Without a terminal a line is printed this often, since lines stay."""
 
@@ -31,8 +34,11 @@ class Arm(Struct, frozen=True):
     trace: Trace
 
 
-async def start(lab: Lab, trace: Trace, condition: str) -> Arm:
-    """A running experiment for the trace, which hears only what is emitted in its own scope."""
+async def start(lab: Lab, trace: Trace, condition: str, out: Path) -> Arm:
+    """A running experiment for the trace, which hears only what is emitted in its own scope.
+
+    However the demo ends, by Ctrl-C or SIGTERM too, what was collected is written to `out`.
+    """
     exp = await lab.start_experiment(
         trace.name,
         condition=condition,
@@ -40,8 +46,13 @@ async def start(lab: Lab, trace: Trace, condition: str) -> Arm:
         hypothesis="the two providers answer equally fast",
         tags=["demo", "llmperf"],
         sample_size=len(trace.calls),
+        export_on_exit=_file(trace, out),
     )
     return Arm(exp, trace)
+
+
+def _file(trace: Trace, out: Path) -> Path:
+    return out / f"{trace.name}.jsonl"
 
 
 def shuffled(trace: Trace, seed: int | None) -> list[int]:
@@ -137,9 +148,9 @@ async def make_directory(out: Path) -> None:
 
 
 async def take_away(arm: Arm, out: Path, console: Console) -> None:
-    """Every stored event as a line of JSON, under the experiment's name."""
-    path = out / f"{arm.trace.name}.jsonl"
-    await arm.exp.export(path)
+    """Every stored event as a line of JSON, under the experiment's name; ExportError when that fails."""
+    path = _file(arm.trace, out)
+    await arm.exp.export(path)  # again: a failed export at the stop is only logged
     console.print(f"events written to {path}", soft_wrap=True, highlight=False)
 
 
@@ -164,6 +175,12 @@ def introduce(arms: list[Arm], speed: float, console: Console) -> None:
         f"about {longest / speed:.0f} s.",
         highlight=False,
     )
+    if speed > EXACT_SPEED:
+        console.print(
+            f"Faster than {EXACT_SPEED:g}× short times are coarser: the event loop wakes up to a "
+            "millisecond late, which is multiplied by the speed.",
+            highlight=False,
+        )
 
 
 async def demo(
@@ -174,9 +191,9 @@ async def demo(
     Takes the longer trace's time divided by `speed`; files in `out` are overwritten.
     """
     await make_directory(out)
-    async with Lab() as lab:
+    async with Lab(handle_signals=threading.current_thread() is threading.main_thread()) as lab:
         arms = [
-            await start(lab, trace, condition)
+            await start(lab, trace, condition, out)
             for trace, condition in zip(traces, ("control", "treatment"), strict=True)
         ]
         introduce(arms, speed, console)
