@@ -264,7 +264,7 @@ async def test_custom_metrics_are_in_the_summary_and_a_failing_one_is_dropped(la
     async with lab.experiment("a", custom_metrics=metrics) as exp:
         for i in range(10):
             ct.execute_nowait("n", {"i": i})
-        assert exp.live().custom == {"sum": 45}
-        assert (await exp.metrics()).custom == {"sum": 45, "count": 10}
+        assert exp.live().custom == {"sum": 45, "bad": None}
+        assert (await exp.metrics()).custom == {"sum": 45, "count": 10, "bad": None}
     assert exp.counts.stored == 10
     assert exp.health().errors["bad"].startswith("ValueError")

@@ -31,11 +31,12 @@ from crucible_telemetry.errors import (
     UnknownExperiment,
     no_attribute,
 )
+from crucible_telemetry.events.bind import bind
 from crucible_telemetry.events.bus import execute, execute_nowait
 from crucible_telemetry.events.event import Event, Outcome
 from crucible_telemetry.events.instrument import instrument
 from crucible_telemetry.events.routes import attach, attach_many, detach, list_handlers
-from crucible_telemetry.events.span import LlmCall, Span, bind, current_span, llm_call, span
+from crucible_telemetry.events.span import LlmCall, Span, current_span, llm_call, span
 
 if TYPE_CHECKING:
     from crucible_telemetry import testing

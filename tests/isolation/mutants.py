@@ -11,7 +11,7 @@ import threading
 from msgspec.structs import replace
 
 from crucible_telemetry.collect.collector import Collector
-from crucible_telemetry.events import bus, instrument, scope, span
+from crucible_telemetry.events import bind as bind_module, bus, instrument, scope, span
 from crucible_telemetry.events.mailbox import Gate, Mailbox
 from crucible_telemetry.events.routes import Routes
 from crucible_telemetry.events.scope import Scope, current_scope
@@ -93,7 +93,7 @@ def a_shared_scope_leaves_who_came_last(patch):
 
 @mutant
 def bind_forgets_the_scope(patch):
-    patch(span, "copy_context", contextvars.Context)
+    patch(bind_module, "copy_context", contextvars.Context)
 
 
 @mutant
@@ -105,8 +105,8 @@ def bind_shares_one_context(patch):
         def copy(self):
             return self.real
 
-    real = span.copy_context
-    patch(span, "copy_context", Shared)
+    real = bind_module.copy_context
+    patch(bind_module, "copy_context", Shared)
 
 
 @mutant

@@ -5,14 +5,17 @@ held across a `yield` would swallow the consumer's events.
 """
 
 import functools
-import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+import weakref
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from types import CoroutineType
 from typing import Any, TypeVar, cast
 
+from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.event import event_name
 from crucible_telemetry.events.routes import Name
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
 from crucible_telemetry.events.span import Span
+from crucible_telemetry.events.steps import Kind, Stepped, driven, driven_async, kind_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,31 +23,75 @@ F = TypeVar("F", bound=Callable[..., Any])
 def instrument(event: Name, metadata: Mapping[str, Any] | None = None) -> Callable[[F], F]:
     """Wrap each call in `span(event, metadata)`.
 
-    For generators (sync and async) the span begins with the first step and ends when the stream is consumed,
+    Where a plain function returns a coroutine, the span ends when that has been awaited to its end. For
+    generators (sync and async) it begins with the first step and ends when the stream is consumed,
     closed or fails; it belongs to the scope of the call, wherever the stream is consumed.
     """
-    name = event_name(event)
+    name = _named(event)
 
     def decorate(fn: F) -> F:
-        if inspect.isasyncgenfunction(fn):
-            wrapper: Any = _stream(name, metadata, fn)
-        elif inspect.isgeneratorfunction(fn):
-            wrapper = _generator(name, metadata, fn)
-        elif inspect.iscoroutinefunction(fn):
-            wrapper = _coroutine(name, metadata, fn)
+        kind = kind_of(fn)
+        if kind is Kind.STREAM:
+            wrapper: Any = Stepped(fn, _stream(name, metadata, fn))
+        elif kind is Kind.GENERATOR:
+            wrapper = Stepped(fn, _generator(name, metadata, fn))
+        elif kind is Kind.COROUTINE:
+            wrapper = functools.wraps(fn)(_coroutine(name, metadata, fn))
         else:
-            wrapper = _function(name, metadata, fn)
-        return cast("F", functools.wraps(fn)(wrapper))
+            wrapper = functools.wraps(fn)(_function(name, metadata, fn))
+        return cast("F", wrapper)
 
     return decorate
 
 
+def _named(event: object) -> str:
+    if isinstance(event, str) or (
+        isinstance(event, tuple) and all(isinstance(part, str) for part in event)
+    ):
+        return event_name(event)
+    given = getattr(event, "__qualname__", None) or type(event).__qualname__
+    raise ConfigurationError(
+        "event", f'@ct.instrument("name") needs the event\'s name, a text or texts; got {given}'
+    )
+
+
 def _function(name: str, metadata: Any, fn: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        with Span(name, metadata):
-            return fn(*args, **kwargs)
+        span = Span(name, metadata).__enter__()
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            span.__exit__(type(error), error, None)
+            raise
+        if type(result) is not CoroutineType:
+            span.__exit__(None, None, None)
+            return result
+        leave(span)  # its end comes when the coroutine has been awaited
+        return _awaitable(span, result)
 
     return call
+
+
+def _awaitable(span: Span, inner: Any) -> Any:
+    outer: Any = _awaited(span, inner)
+    outer.__name__, outer.__qualname__ = inner.__name__, inner.__qualname__
+    # One that nobody awaits runs no line of its own; the span must end all the same.
+    weakref.finalize(outer, _finish_here, span, GeneratorExit()).atexit = False
+    return outer
+
+
+async def _awaited(span: Span, inner: Coroutine[Any, Any, Any]) -> Any:
+    step = span.step()
+    enter(step)
+    try:
+        result = await inner
+    except BaseException as error:
+        leave(step)
+        _finish_here(span, error)
+        raise
+    leave(step)
+    _finish_here(span, None)
+    return result
 
 
 def _coroutine(name: str, metadata: Any, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,36 +114,20 @@ def _steps(
 ) -> Generator[Any, Any, Any]:
     # Begun at the first step: a generator that is dropped before it ever runs has no end to tell.
     span.start(called_in)
-    move: Callable[[], Any] = functools.partial(next, inner)
     try:
-        while True:
-            step = span.step()
-            enter(step)
-            try:
-                item = move()
-            except StopIteration as stop:
-                _finish_here(span, None)
-                return stop.value
-            finally:
-                leave(step)
-            try:
-                sent = yield item
-                move = functools.partial(inner.send, sent)
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, handed on
-                move = functools.partial(inner.throw, error)
+        result = yield from driven(inner, functools.partial(_within, span))
     except BaseException as error:
-        _close(span, inner)
         _finish_here(span, error)
         raise
+    _finish_here(span, None)
+    return result
 
 
-def _close(span: Span, inner: Generator[Any, Any, Any]) -> None:
+def _within(span: Span, move: Callable[[], Any]) -> Any:
     step = span.step()
     enter(step)
     try:
-        inner.close()
+        return move()
     finally:
         leave(step)
 
@@ -108,45 +139,15 @@ def _finish_here(span: Span, error: BaseException | None) -> None:
 
 
 def _stream(name: str, metadata: Any, fn: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        return _async_steps(Span(name, metadata), current_scope.get(), fn(*args, **kwargs))
+    def call(*args: Any, **kwargs: Any) -> Any:
+        span, called_in = Span(name, metadata), current_scope.get()
+
+        def scope() -> Scope:
+            if span.link is None:  # begun at the first step, as in `_steps`
+                span.start(called_in)
+            return span.step()
+
+        inner = fn(*args, **kwargs)
+        return driven_async(inner, scope, functools.partial(_finish_here, span))
 
     return call
-
-
-async def _async_steps(
-    span: Span, called_in: Scope | None, inner: AsyncGenerator[Any, Any]
-) -> AsyncGenerator[Any, Any]:
-    span.start(called_in)
-    move: Callable[[], Any] = functools.partial(inner.asend, None)
-    try:
-        while True:
-            step = span.step()
-            enter(step)
-            try:
-                item = await move()
-            except StopAsyncIteration:
-                break
-            finally:
-                leave(step)
-            try:
-                sent = yield item
-                move = functools.partial(inner.asend, sent)
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer, handed on
-                move = functools.partial(inner.athrow, error)
-    except BaseException as error:
-        await _aclose(span, inner)
-        _finish_here(span, error)
-        raise
-    _finish_here(span, None)
-
-
-async def _aclose(span: Span, inner: AsyncGenerator[Any, Any]) -> None:
-    step = span.step()
-    enter(step)
-    try:
-        await inner.aclose()
-    finally:
-        leave(step)

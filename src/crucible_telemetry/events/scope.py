@@ -8,6 +8,7 @@ spans with the wrong parent).
 
 import itertools
 import os
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,14 @@ current_scope: ContextVar[Scope | None] = ContextVar("crucible_scope", default=N
 def enter(scope: Scope) -> None:
     """Make it the innermost scope of this context."""
     current_scope.set(scope)
+
+
+def chain() -> Iterator[Scope]:
+    """The scopes of this context, innermost first."""
+    here = current_scope.get()
+    while here is not None:
+        yield here
+        here = here.outer
 
 
 def leave(scope: Scope) -> bool:

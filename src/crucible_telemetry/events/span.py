@@ -6,19 +6,21 @@ whose scope it started, and to that experiment's state at the start.
 
 import functools
 import re
-from collections.abc import Callable, Mapping
-from contextvars import copy_context
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, Final, Self, cast
 
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.events import bus, scope as scopes
 from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import event_name
 from crucible_telemetry.events.mailbox import Began, Mailbox, log
-from crucible_telemetry.events.odd import MAX_KEY, plain_key, plain_mapping
+from crucible_telemetry.events.odd import MAX_KEY, marked_repr, plain_key, plain_mapping
+from crucible_telemetry.events.raised import in_words
 from crucible_telemetry.events.routes import Name
 from crucible_telemetry.events.scope import (
     Scope,
+    chain,
     current_scope,
     enter,
     leave,
@@ -28,12 +30,8 @@ from crucible_telemetry.events.scope import (
 from crucible_telemetry.events.shape import Link
 from crucible_telemetry.events.usage import FIELDS, usage_counts
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 LLM_REQUEST: Final = "llm.request"
 _COUNTED: Final = frozenset({*FIELDS, "cost_usd", "cost", "total_cost"})
-_MAX_FRAMES: Final = 20
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-|\Z)"
 )
@@ -48,12 +46,15 @@ def _names(event: str) -> tuple[str, str, str]:
 class Span(Scope):
     """A running span; use it with `with` or `async with`, or see `span`.
 
-    `duration_ns` is None until it has ended.
+    `duration_ns` is None until it has ended. One that is entered again begins anew: new id, its first
+    metadata, nothing measured. Entered while it is still open, it begins a second span beside itself,
+    which `as` gives and whose end is the innermost exit.
     """
 
     __slots__ = (
-        "began", "chunks", "duration_ns", "event", "first_chunk_ns", "first_tokens", "last_chunk_ns",
-        "measurements", "metadata", "parent_id", "span_id", "started_ns", "tokens", "trace", "wraps",
+        "began", "chunks", "continues", "duration_ns", "event", "first_chunk_ns", "first_tokens", "given",
+        "last_chunk_ns", "measurements", "metadata", "parent_id", "span_id", "started_ns", "tokens",
+        "trace", "twins", "wraps",
     )  # fmt: skip
 
     def __init__(
@@ -62,24 +63,46 @@ class Span(Scope):
         metadata: Mapping[str, Any] | None = None,
         traceparent: str | None = None,
     ) -> None:
+        name = event if type(event) is str else event_name(event)
+        self.event = name if len(name) <= MAX_KEY else plain_key(name)  # it is kept by caches
+        self.given, self.continues = metadata, traceparent
+        self.twins: list[Span] | None = None
+        self._renew()
+
+    def _renew(self) -> None:
+        """As it was made: not begun, under an id of its own."""
         # Its own innermost span is itself, which `span_of` knows: a reference to itself would leave
         # every span to the garbage collector.
         self.box, self.trial, self.link, self.span, self.outer = None, 0, None, None, None
-        name = event if type(event) is str else event_name(event)
-        self.event = name if len(name) <= MAX_KEY else plain_key(name)  # it is kept by caches
-        self.metadata: dict[str, Any] = {} if metadata is None else dict(plain_mapping(metadata))
+        given = self.given
+        self.metadata: dict[str, Any] = {} if given is None else dict(plain_mapping(given))
         self.measurements: dict[str, Any] = {}
         self.span_id = scopes.new_id()  # by its module: a fork gives the child another
         self.parent_id: int | None = None
         self.trace: int | str = self.span_id
-        if traceparent is not None:
-            self._adopt(traceparent)
+        if self.continues is not None:
+            self._adopt(self.continues)
         self.began: Began | None = None
         self.wraps = False
         self.chunks = self.tokens = self.first_tokens = 0
         self.first_chunk_ns = self.last_chunk_ns = 0
         self.started_ns = 0
         self.duration_ns: int | None = None
+
+    def __repr__(self) -> str:
+        words = [f"{type(self).__name__} {self.event}", self._age()]
+        for key in ("provider", "model"):
+            value = self.metadata.get(key)
+            if type(value) is str:
+                words.append(f"{key}={value}")
+        return f"<{', '.join(words)}, span {span_hex(self.span_id)}>"
+
+    def _age(self) -> str:
+        if self.link is None:
+            return "not begun"
+        if self.duration_ns is None:
+            return f"open {(monotonic_ns() - self.started_ns) / 1e9:.3f} s"
+        return f"took {self.duration_ns / 1e9:.3f} s"
 
     # -- what users call ------------------------------------------------------------------------
 
@@ -95,9 +118,13 @@ class Span(Scope):
         """Mark a streamed chunk of `tokens` tokens as just arrived.
 
         The end event gets `ttft` (ns to the first chunk) and `itl` (ns per token after the first
-        chunk, the mean of the call).
+        chunk, the mean of the call). What is no count counts as one token and leaves a mark, `odd_chunk`.
         """
         now_ns = monotonic_ns()
+        if type(tokens) is not int or tokens < 0:
+            # Its type alone: a text given here is what the model said.
+            self.measurements["odd_chunk"] = marked_repr(type(tokens))
+            tokens = 1
         if not self.chunks:
             self.first_chunk_ns = now_ns
             self.first_tokens = tokens
@@ -113,14 +140,13 @@ class Span(Scope):
     # -- start and end --------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self.start(current_scope.get())
-        enter(self)
-        return self
+        span = self if self.link is None else self._reused()
+        span.start(current_scope.get())
+        enter(span)
+        return span
 
     def __exit__(self, kind: object, error: BaseException | None, frames: object) -> None:
-        if not leave(self) and self.box is not None:
-            self.box.scope_leaks += 1
-        full = self.finish(error)
+        full = self._left(error)
         if full is not None:
             full.attendant.drain_here()
 
@@ -128,11 +154,38 @@ class Span(Scope):
         return self.__enter__()
 
     async def __aexit__(self, kind: object, error: BaseException | None, frames: object) -> None:
-        if not leave(self) and self.box is not None:
-            self.box.scope_leaks += 1
-        full = self.finish(error)
+        full = self._left(error)
         if full is not None:
             await full.attendant.wait_for_room()
+
+    def _left(self, error: BaseException | None) -> Mailbox | None:
+        span = self._innermost() if self.twins else self
+        if not leave(span) and span.box is not None:
+            span.box.scope_leaks += 1
+        return span.finish(error)
+
+    def _reused(self) -> Self:
+        """Itself anew, or a twin while it is open, here or elsewhere, or a scope here lies in it."""
+        if self.duration_ns is not None and not any(scope is self for scope in chain()):
+            self._renew()
+            return self
+        twin = copy(self)
+        twin.twins = None
+        twin._renew()
+        self.twins = [*(self.twins or ()), twin]
+        return twin
+
+    def _innermost(self) -> "Span":
+        """Which of itself and its twins was entered last here."""
+        twins = self.twins or []
+        for scope in chain():
+            if scope is self and self.duration_ns is None:
+                return self
+            for twin in twins:
+                if scope is twin:
+                    twins.remove(twin)
+                    return twin
+        return self if self.duration_ns is None else twins.pop()
 
     def start(self, outer: Scope | None) -> None:
         """Emit the start event as a child of `outer`; enters no scope."""
@@ -178,7 +231,7 @@ class Span(Scope):
         link: Link = (self.span_id, self.parent_id, self.trace, self.wraps)
         if error is None or isinstance(error, GeneratorExit):
             return bus.emit_span(self, stop, measurements, self.metadata, link, began)
-        metadata = {**self.metadata, **_failure(error)}
+        metadata = {**self.metadata, **in_words(error)}
         return bus.emit_span(self, exception, measurements, metadata, link, began)
 
     def step(self) -> Scope:
@@ -186,12 +239,15 @@ class Span(Scope):
         return Scope(self.box, self.trial, self.link, self, current_scope.get())
 
     def _streamed(self, figures: dict[str, Any]) -> None:
-        figures["ttft"] = self.first_chunk_ns - self.started_ns
-        figures["chunks"] = self.chunks
-        figures["chunk_tokens"] = self.tokens
-        later = self.tokens - self.first_tokens
-        if later > 0:
-            figures["itl"] = (self.last_chunk_ns - self.first_chunk_ns) / later
+        try:
+            figures["ttft"] = self.first_chunk_ns - self.started_ns
+            figures["chunks"] = self.chunks
+            figures["chunk_tokens"] = self.tokens
+            later = self.tokens - self.first_tokens
+            if later > 0:
+                figures["itl"] = (self.last_chunk_ns - self.first_chunk_ns) / later
+        except Exception as error:  # noqa: BLE001 - no figure is worth the end event
+            figures["odd_chunk"] = marked_repr(type(error))
 
     def _tell_parent(self, parent: "Span | None") -> None:
         """The spans around a counted one must not be counted again."""
@@ -208,7 +264,7 @@ class Span(Scope):
             parent.wraps = True
 
     def _adopt(self, traceparent: str) -> None:
-        found = _TRACEPARENT.match(traceparent)
+        found = _TRACEPARENT.match(traceparent) if isinstance(traceparent, str) else None
         if found is None:
             log.warning("traceparent %r is not W3C trace context; ignored", traceparent)
         else:
@@ -246,24 +302,6 @@ class LlmCall(Span):
         self.measurements["cost_usd"] = usd
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
-    import traceback  # noqa: PLC0415 - only a failing call pays for it
-
-    frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
-    return {
-        "kind": type(error).__name__,
-        "error": _said(error),
-        "frames": [f"{frame.name}:{frame.lineno}" for frame in frames],
-    }
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as worse:  # noqa: BLE001 - a user's __str__ must not hide the user's error
-        return f"<{type(worse).__name__} in its str>"
-
-
 def span(
     event: Name, metadata: Mapping[str, Any] | None = None, *, traceparent: str | None = None
 ) -> Span:
@@ -294,41 +332,3 @@ def current_span() -> Span | None:
     """The innermost span here; its `traceparent` goes out with requests."""
     scope = current_scope.get()
     return None if scope is None else span_of(scope)
-
-
-def bind(fn: Callable[P, R]) -> Callable[P, R]:
-    """`fn` with the present scope, trial and span, for executors, thread pools and callbacks.
-
-    Each call runs in a fresh copy of the context, so calls may overlap. A coroutine function runs in
-    the task that awaits it, inside the bound scope.
-    """
-    import inspect  # noqa: PLC0415 - keeps the import of the package short
-
-    if inspect.iscoroutinefunction(fn):
-        return cast("Callable[P, R]", _bind_async(fn))
-    context = copy_context()
-
-    @functools.wraps(fn)
-    def bound(*args: P.args, **kwargs: P.kwargs) -> R:
-        return context.copy().run(fn, *args, **kwargs)
-
-    return bound
-
-
-def _bind_async(fn: Callable[..., Any]) -> Callable[..., Any]:
-    here = current_scope.get()
-
-    @functools.wraps(fn)
-    async def bound(*args: Any, **kwargs: Any) -> Any:
-        outer = current_scope.get()
-        if here is None:  # bound outside every scope: the caller's is not its own
-            scope = Scope(None, 0, None, None, outer)
-        else:
-            scope = Scope(here.box, here.trial, here.link, span_of(here), outer)
-        enter(scope)
-        try:
-            return await fn(*args, **kwargs)
-        finally:
-            leave(scope)
-
-    return bound

@@ -35,25 +35,24 @@ _PATHS: Final = {
 
 
 def usage_counts(usage: Any) -> dict[str, int]:
-    """The counts an object or mapping reports; what it does not say is left out."""
+    """The counts an object or mapping reports; what it does not say, or fails to say, is left out."""
     counts = {
         field: value
         for field, paths in _PATHS.items()
-        if (value := next(filter(_is_count, (_at(usage, p) for p in paths)), None)) is not None
+        if (value := next((n for p in paths if (n := _count_at(usage, p)) is not None), None))
+        is not None
     }
-    if _is_count(_at(usage, "cache_read_input_tokens")) or _is_count(
-        _at(usage, "cache_creation_input_tokens")
-    ):
-        beside = sum(_at(usage, f"cache_{k}_input_tokens") or 0 for k in ("read", "creation"))
-        counts["input_tokens"] = counts.get("input_tokens", 0) + beside
+    beside = [_count_at(usage, f"cache_{kind}_input_tokens") for kind in ("read", "creation")]
+    if beside != [None, None]:
+        counts["input_tokens"] = counts.get("input_tokens", 0) + sum(n or 0 for n in beside)
     return counts
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _at(usage: Any, path: str) -> Any:
-    for key in path.split("."):
-        usage = usage.get(key) if isinstance(usage, Mapping) else getattr(usage, key, None)
-    return usage
+def _count_at(usage: Any, path: str) -> int | None:
+    try:
+        for key in path.split("."):
+            usage = usage.get(key) if isinstance(usage, Mapping) else getattr(usage, key, None)
+        is_count = isinstance(usage, int) and not isinstance(usage, bool) and usage >= 0
+        return usage if is_count else None
+    except Exception:  # noqa: BLE001 - a client's property may raise anything
+        return None
