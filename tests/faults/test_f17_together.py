@@ -228,6 +228,7 @@ async def test_f18_a_store_that_fails_for_a_while_costs_no_event_however_often_i
         assert (exp.state, exp.counts.stored, exp.counts.quarantined) == ("running", 200, 0)
 
 
+@pytest.mark.asyncio
 async def test_f08_a_slow_enricher_makes_the_batches_smaller_not_the_pauses_longer(monkeypatch):
     """Time as the drain reads it is turned by the enricher: 1 ms an event."""
     now = [0]
