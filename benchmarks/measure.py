@@ -37,7 +37,7 @@ class Options(NamedTuple):
     """
 
     pairs: int = 41
-    run_ms: float = 25.0
+    run_ms: float = 40.0
     gc_on: bool = True
 
     @classmethod
