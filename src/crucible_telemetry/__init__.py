@@ -7,8 +7,9 @@ An event's way through the house::
     3 · keep      stores/      in order of (time, seq)        3 · count   metrics/   the live board
     4 · understand analysis/   windows, figures at rest       4 · take away export/  JSON Lines
 
-    experiment.py  the handle users hold     lab.py  puts the pieces together
-    runtime/       the ground: actors and supervisors, which know nothing of telemetry
+    experiment/  the handle users hold     lab/  puts the pieces together and owns the tree
+    runtime/     the ground: actors and supervisors, which know nothing of telemetry
+    process.py   what a lab owes its process: fork, exit, SIGTERM     demo/, cli.py  the terminal
 
 Two rules: know what you hold, never who holds you; and one queue, forward only — the single thing that
 flows back is waiting. Import contracts hold the first, `Mailbox` the second.
