@@ -10,7 +10,10 @@ import selectors
 
 import hypothesis
 import pytest
+import pytest_asyncio
 import trio.testing
+
+import crucible_telemetry as ct
 
 hypothesis.settings.register_profile("crucible", deadline=None)
 hypothesis.settings.load_profile("crucible")
@@ -64,3 +67,15 @@ def anyio_backend(request):
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
     return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest_asyncio.fixture
+async def lab():
+    async with ct.Lab() as lab:
+        yield lab
+
+
+@pytest_asyncio.fixture
+async def exp(lab):
+    async with lab.experiment("a") as exp:
+        yield exp

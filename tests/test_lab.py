@@ -4,18 +4,11 @@ import json
 import logging
 
 import pytest
-import pytest_asyncio
 
 import crucible_telemetry as ct
 from crucible_telemetry.collect.spec import TRANSITIONS, State
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.virtual_time]
-
-
-@pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
 
 
 async def in_state(lab, state):

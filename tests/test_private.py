@@ -1,7 +1,6 @@
 """Privacy on the shapes clients really send: searched for in the stored bytes, at any depth."""
 
 import pytest
-import pytest_asyncio
 
 import crucible_telemetry as ct
 
@@ -35,12 +34,6 @@ SHAPES = {
     "bytes": {"prompt": SECRET.encode()},
     "upper case": {"Prompt": SECRET, "llm.Messages": [SECRET]},
 }
-
-
-@pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
 
 
 async def kept(exp):

@@ -17,12 +17,6 @@ SECOND = 1_000_000
 
 
 @pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
-
-
-@pytest_asyncio.fixture
 async def exp(lab):
     async with lab.experiment("a", condition="control", tags=["t"]) as exp:
         yield exp

@@ -1,17 +1,10 @@
 """A sample says that it is one, and of what share; whole traces stay together."""
 
 import pytest
-import pytest_asyncio
 
 import crucible_telemetry as ct
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.virtual_time]
-
-
-@pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
 
 
 async def test_a_sampled_summary_says_by_what_rate_and_what_share_was_kept(lab):

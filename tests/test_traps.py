@@ -15,12 +15,6 @@ asyncio_test = pytest.mark.asyncio
 
 
 @pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
-
-
-@pytest_asyncio.fixture
 async def exp(lab):
     async with lab.experiment("fixture") as exp:
         yield exp

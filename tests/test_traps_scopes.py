@@ -4,18 +4,11 @@ import asyncio
 import gc
 
 import pytest
-import pytest_asyncio
 
 import crucible_telemetry as ct
 from crucible_telemetry.events.scope import current_scope
 
 asyncio_test = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
 
 
 @asyncio_test

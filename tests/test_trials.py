@@ -5,17 +5,10 @@ import gc
 
 import anyio
 import pytest
-import pytest_asyncio
 
 import crucible_telemetry as ct
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.virtual_time]
-
-
-@pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
 
 
 async def arms(lab, n=2, **options):

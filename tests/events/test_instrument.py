@@ -7,24 +7,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import pytest_asyncio
 
 import crucible_telemetry as ct
 from crucible_telemetry.events.scope import current_scope
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
-
-
-@pytest_asyncio.fixture
-async def exp(lab):
-    async with lab.experiment("a") as exp:
-        yield exp
 
 
 async def names(exp):

@@ -1,23 +1,10 @@
 """LLM calls: usage as the clients report it, cost, and who is counted when calls are wrapped."""
 
 import pytest
-import pytest_asyncio
 
 import crucible_telemetry as ct
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
-
-
-@pytest_asyncio.fixture
-async def exp(lab):
-    async with lab.experiment("a") as exp:
-        yield exp
 
 
 async def test_a_span_that_wraps_counted_calls_is_not_counted_again(exp):

@@ -3,23 +3,10 @@
 import asyncio
 
 import pytest
-import pytest_asyncio
 
 import crucible_telemetry as ct
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest_asyncio.fixture
-async def lab():
-    async with ct.Lab() as lab:
-        yield lab
-
-
-@pytest_asyncio.fixture
-async def exp(lab):
-    async with lab.experiment("a") as exp:
-        yield exp
 
 
 @pytest.fixture

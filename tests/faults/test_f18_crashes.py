@@ -11,6 +11,7 @@ import crucible_telemetry as ct
 from crucible_telemetry.collect.careful import Careful
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.prepare import Preparer
+from crucible_telemetry.collect.progress import advanced
 from crucible_telemetry.errors import ExperimentFailed
 from crucible_telemetry.events.mailbox import Mailbox
 from crucible_telemetry.metrics.board import Board
@@ -26,7 +27,7 @@ STEPS = (
     Collector._batch,
     Careful.prepare,
     Collector._commit,
-    Collector._after,
+    advanced,
     Collector._tell,
     Collector._measure,
     Collector.release,

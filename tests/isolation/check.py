@@ -58,7 +58,7 @@ class Tools:
         target, name = (
             (collector.store, "append"),
             (collector.store, "append"),
-            (collector, "_after"),
+            (collector, "_commit"),
         )[how]
         real = getattr(target, name)
 

@@ -11,6 +11,7 @@ import threading
 from msgspec.structs import replace
 
 from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.progress import advanced
 from crucible_telemetry.events import bind as bind_module, bus, instrument, scope, span
 from crucible_telemetry.events.mailbox import Gate, Mailbox
 from crucible_telemetry.events.routes import Routes
@@ -207,7 +208,7 @@ def a_batch_replayed_after_a_crash(patch):
 @mutant
 def a_batch_counted_before_it_is_stored(patch):
     def commit(self, prepared, progress):
-        self.progress = self._after(prepared, progress)
+        self.progress = advanced(progress, prepared, self.reader)
         if prepared.columns is not None:
             self.store.append(prepared.columns)
 

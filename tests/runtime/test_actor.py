@@ -243,6 +243,9 @@ async def test_an_actor_that_cannot_start_fails_the_supervisor():
         async def on_start(self):
             raise OSError("no disk")
 
+        async def receive(self, batch):
+            raise AssertionError("never started")
+
     spec, _ = actor_child("broken", Broken)
     root = spawn_root(Supervisor("top", [spec]).run, "top")
     error = await root.wait()

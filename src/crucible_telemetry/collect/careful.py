@@ -8,8 +8,8 @@ import traceback
 from collections import Counter
 from typing import Final
 
-from crucible_telemetry.collect.prepare import Prepared, Preparer
-from crucible_telemetry.collect.progress import Quarantined
+from crucible_telemetry.collect.prepare import Preparer
+from crucible_telemetry.collect.progress import Prepared, Quarantined
 from crucible_telemetry.collect.wanted import BLAMELESS, INTERRUPTS
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.odd import told

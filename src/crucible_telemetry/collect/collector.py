@@ -7,7 +7,6 @@ nothing and counts nothing twice.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,13 +16,14 @@ from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.collect.careful import MAX_BATCH, Careful, announce_first
-from crucible_telemetry.collect.prepare import Prepared, Preparer
-from crucible_telemetry.collect.progress import Progress, merged
+from crucible_telemetry.collect.prepare import Preparer
+from crucible_telemetry.collect.progress import Prepared, Progress, advanced
 from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.room import WaitingRoom
 from crucible_telemetry.collect.wanted import INTERRUPTS
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.events.mailbox import Attendant, Gate, Mailbox, log
+from crucible_telemetry.events.mailbox import Gate, Mailbox, log
 from crucible_telemetry.events.odd import told
 from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.metrics.board import Board
@@ -31,9 +31,6 @@ from crucible_telemetry.runtime.loops import LoopHandle, Signal
 from crucible_telemetry.stores.base import Store
 
 LINGER_S: Final = 0.02
-FOREIGN_WAIT_S: Final = 0.1
-"""How long an emit on another loop waits for the lab's loop before it drains itself."""
-KEPT_QUARANTINED: Final = 100
 MAX_FAILURES: Final = 4
 """Drains in a row that may fail at one event before a stop goes on without it."""
 PATIENCE_S: Final = 0.05
@@ -45,7 +42,7 @@ _here = threading.local()
 """`depth`: whether this thread is inside a drain, of whatever experiment."""
 
 
-class Collector(Attendant):
+class Collector(WaitingRoom):
     """Owns one experiment's mailbox, store and board; `run` is supervised, the rest outlives its crashes."""
 
     def __init__(
@@ -64,7 +61,7 @@ class Collector(Attendant):
         self.drain_ns_last = self.drain_ns_max = 0
         self.woken_ns = self.lag_ns = 0
         self.after_commit: tuple[Callable[[Columns], None], ...] = ()
-        self._waiting: deque[Signal] = deque()
+        super().__init__()
         self._awake = Signal()
         self._hurry = Signal()
         self._lock = threading.RLock()
@@ -196,39 +193,6 @@ class Collector(Attendant):
             self._settle(outside)
         return drained
 
-    async def wait_for_room(self) -> None:
-        """Wait until the mailbox is no longer full, on whatever loop the caller runs."""
-        while self.box.full and self.box.gate is None:
-            if self.loop.closed:
-                self.drain_here()
-                return
-            # One signal each, queued before the second look: a flag that waiters share and lower
-            # would let one waiter take another's wake-up.
-            room = Signal()
-            self._waiting.append(room)
-            if self.box.full and self.box.gate is None:
-                self.wake()
-                self.hurry()
-                await self._has_room(room)
-
-    async def _has_room(self, room: Signal) -> None:
-        if self.loop.is_here():
-            await room.wait()
-            return
-        with anyio.move_on_after(FOREIGN_WAIT_S):
-            await room.wait()
-        if self.box.full:  # the lab's own loop is busy, or stands still
-            self.drain_now(self.box.accepted)
-
-    def release(self) -> None:
-        """Let everybody look again who waits for room."""
-        waiting = self._waiting
-        while waiting:
-            try:
-                waiting.popleft().set()
-            except IndexError:
-                return  # another thread released the last one
-
     def sweep(self) -> None:
         """Rows that came after the end are counted as what they are."""
         with self._lock:
@@ -347,30 +311,11 @@ class Collector(Attendant):
         return True
 
     def _commit(self, prepared: Prepared, progress: Progress) -> None:
-        after = self._after(prepared, progress)
+        after = advanced(progress, prepared, self.reader)
         # What can fail has been done: the store takes the batch or not, then one assignment.
         if prepared.columns is not None:
             self.store.append(prepared.columns)
         self.progress = after
-
-    def _after(self, prepared: Prepared, progress: Progress) -> Progress:
-        live, live_us, stored = progress.live, progress.live_us, progress.stored
-        if prepared.columns is not None:
-            live = live.plus(prepared.columns, self.reader)
-            live_us = _widened(live_us, prepared.columns)
-            stored += len(prepared.columns)
-        return replace(
-            progress,
-            live=live,
-            live_us=live_us,
-            consumed=progress.consumed + prepared.taken,
-            stored=stored,
-            filtered=progress.filtered + prepared.filtered,
-            sampled_out=progress.sampled_out + prepared.sampled_out,
-            quarantined=progress.quarantined + prepared.quarantined,
-            marks=merged(progress.marks, prepared.marks),
-            quarantine=(progress.quarantine + prepared.casualties)[:KEPT_QUARANTINED],
-        )
 
     def _tell(self) -> None:
         """Show the last committed batch to those who follow, once, even when a crash came between."""
@@ -382,9 +327,3 @@ class Collector(Attendant):
             tell(columns)
         # Last: a crash among them tells all of them again, which each of them bears.
         self._told = columns.last_seq
-
-
-def _widened(span_us: tuple[int | None, int | None], columns: Columns) -> tuple[int, int]:
-    low, high = int(columns.timestamp_us.min()), int(columns.timestamp_us.max())
-    first, last = span_us
-    return (low if first is None else min(first, low)), (high if last is None else max(last, high))

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from crucible_telemetry.collect.figures import figures
-from crucible_telemetry.collect.progress import Quarantined
+from crucible_telemetry.collect.progress import Prepared
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.wanted import Guard, count_marks
 from crucible_telemetry.events.columns import (
@@ -37,19 +37,6 @@ _PLAIN: Final = frozenset({int, str, bool, float, type(None), bytes})
 _MAX_PLANS: Final = 8192
 MAX_TOKENS: Final = 2**31 - 1
 """A sum beyond it is left out, as a count beyond it is."""
-
-
-class Prepared(Struct, frozen=True, gc=False):
-    """What became of `taken` rows: columns to keep (None when none is), and counts of the others."""
-
-    consumed: int
-    taken: int
-    columns: Columns | None
-    filtered: int
-    sampled_out: int
-    quarantined: int
-    marks: "Counter[str]"
-    casualties: tuple[Quarantined, ...] = ()
 
 
 class Layout(Struct, frozen=True):

@@ -1,10 +1,15 @@
 """How far a collector has come, as one immutable value, and the counts users see. PURE."""
 
 from collections import Counter
+from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from crucible_telemetry.events.columns import Columns, Reader
 from crucible_telemetry.metrics.board import Board
+
+KEPT_QUARANTINED: Final = 100
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -42,6 +47,19 @@ class Quarantined(Struct, frozen=True, kw_only=True):
     event_name: str
     error: str
     frames: tuple[str, ...]
+
+
+class Prepared(Struct, frozen=True, gc=False):
+    """What became of `taken` rows: columns to keep (None when none is), and counts of the others."""
+
+    consumed: int
+    taken: int
+    columns: Columns | None
+    filtered: int
+    sampled_out: int
+    quarantined: int
+    marks: "Counter[str]"
+    casualties: tuple[Quarantined, ...] = ()
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -98,3 +116,30 @@ class FlushResult(Struct, frozen=True, kw_only=True):
 def merged(marks: "Counter[str]", more: "Counter[str]") -> "Counter[str]":
     """Two counts of marks as a new one."""
     return marks + more if more else marks
+
+
+def advanced(progress: Progress, prepared: Prepared, reader: Reader) -> Progress:
+    """The progress once this batch is stored."""
+    live, live_us, stored = progress.live, progress.live_us, progress.stored
+    if prepared.columns is not None:
+        live = live.plus(prepared.columns, reader)
+        live_us = _widened(live_us, prepared.columns)
+        stored += len(prepared.columns)
+    return replace(
+        progress,
+        live=live,
+        live_us=live_us,
+        consumed=progress.consumed + prepared.taken,
+        stored=stored,
+        filtered=progress.filtered + prepared.filtered,
+        sampled_out=progress.sampled_out + prepared.sampled_out,
+        quarantined=progress.quarantined + prepared.quarantined,
+        marks=merged(progress.marks, prepared.marks),
+        quarantine=(progress.quarantine + prepared.casualties)[:KEPT_QUARANTINED],
+    )
+
+
+def _widened(span_us: tuple[int | None, int | None], columns: Columns) -> tuple[int, int]:
+    low, high = int(columns.timestamp_us.min()), int(columns.timestamp_us.max())
+    first, last = span_us
+    return (low if first is None else min(first, low)), (high if last is None else max(last, high))

@@ -4,6 +4,7 @@ A mailbox belongs to the child's place under its supervisor, not to the actor: w
 crash, and a `Ref` stays valid over restarts. Each start makes a fresh actor that borrows the mailbox.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -204,7 +205,7 @@ class Ref(Generic[M]):
         return self._mailbox.statistics()
 
 
-class Actor(Generic[M]):
+class Actor(ABC, Generic[M]):
     """State that one task owns. Subclass it and say what `receive` does with a batch.
 
     A batch leaves the mailbox when `receive` has returned. If it raises, the actor has crashed, and the
@@ -218,9 +219,9 @@ class Actor(Generic[M]):
     async def on_start(self) -> None:
         """Called before the first batch; an error here is a failed start."""
 
+    @abstractmethod
     async def receive(self, batch: Sequence[M | Asked[M]]) -> None:
         """Handle the oldest messages, in order; `Asked` ones want a `reply`."""
-        raise NotImplementedError
 
     async def on_stop(self) -> None:
         """Called at the end, after a crash too, if `on_start` went well; shielded from cancellation.

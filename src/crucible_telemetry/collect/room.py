@@ -1,0 +1,59 @@
+"""Where `await execute` waits while a mailbox is full."""
+
+from collections import deque
+from typing import Final
+
+import anyio
+
+from crucible_telemetry.events.mailbox import Attendant, Mailbox
+from crucible_telemetry.runtime.loops import LoopHandle, Signal
+
+FOREIGN_WAIT_S: Final = 0.1
+"""How long an emit on another loop waits for the lab's loop before it drains itself."""
+
+
+class WaitingRoom(Attendant):
+    """The part of an attendant that lets emitters wait, each with a signal of its own."""
+
+    box: Mailbox
+    loop: LoopHandle
+
+    def __init__(self) -> None:
+        self._waiting: deque[Signal] = deque()
+
+    def drain_now(self, target: int) -> bool:
+        """See `Collector.drain_now`."""
+        raise AttributeError("drain_now")
+
+    async def wait_for_room(self) -> None:
+        """Wait until the mailbox is no longer full, on whatever loop the caller runs."""
+        while self.box.full and self.box.gate is None:
+            if self.loop.closed:
+                self.drain_here()
+                return
+            # One signal each, queued before the second look: a flag that waiters share and lower
+            # would let one waiter take another's wake-up.
+            room = Signal()
+            self._waiting.append(room)
+            if self.box.full and self.box.gate is None:
+                self.wake()
+                self.hurry()
+                await self._has_room(room)
+
+    async def _has_room(self, room: Signal) -> None:
+        if self.loop.is_here():
+            await room.wait()
+            return
+        with anyio.move_on_after(FOREIGN_WAIT_S):
+            await room.wait()
+        if self.box.full:  # the lab's own loop is busy, or stands still
+            self.drain_now(self.box.accepted)
+
+    def release(self) -> None:
+        """Let everybody look again who waits for room."""
+        waiting = self._waiting
+        while waiting:
+            try:
+                waiting.popleft().set()
+            except IndexError:
+                return  # another thread released the last one
