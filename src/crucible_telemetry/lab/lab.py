@@ -204,6 +204,9 @@ class Lab(Registry):
         `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
         `on_existing="new"|"resume"|"error"`, `export_on_exit=path`.
 
+        Callables run in the drain, in whatever thread drains: they are sync, and must not take a lock
+        that is held around an emit.
+
         ``on_existing="resume"`` hands out the living experiment of this name, one that is paused still
         paused; an option given now that differs from what it was started with is an error, and so is
         one that has ended.
