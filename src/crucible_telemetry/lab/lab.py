@@ -279,9 +279,11 @@ class Lab(Registry):
     async def release(self, experiment: Experiment) -> None:
         """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
         experiment.wake_subscribers()
-        await _outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
-        if not self.any_living:
-            self._unheard.listen(on=False)
+        try:
+            await _outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
+        finally:  # a caller that was cancelled meanwhile leaves no counting behind
+            if not self.any_living:
+                self._unheard.listen(on=False)
 
     async def _let_go(self, experiment: Experiment) -> None:
         with anyio.move_on_after(self._close_timeout_s), suppress(CrucibleError):
