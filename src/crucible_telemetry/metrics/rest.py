@@ -33,15 +33,18 @@ class Exact(Struct, frozen=True, eq=False, gc=False):
         return Exact(self.parts + other.parts)
 
     def quantiles(self, fractions: Sequence[float], _low: int, _high: int) -> list[float]:
-        """Type 7 of the values; sorts them (quicker than a partition at eight places, measured)."""
-        ordered = np.sort(np.concatenate(self.parts))
-        return [_type_7(ordered, fraction) for fraction in fractions]
+        """Type 7 of the values; only the ranks asked for are put in their places (no full sort)."""
+        values = np.concatenate(self.parts)
+        last = len(values) - 1
+        positions = [last * fraction for fraction in fractions]
+        ranks = {min(int(position) + k, last) for position in positions for k in (0, 1)}
+        values.partition(sorted(ranks))
+        return [_type_7(values, position) for position in positions]
 
 
-def _type_7(ordered: Ints, fraction: float) -> float:
-    position = (len(ordered) - 1) * fraction
+def _type_7(placed: Ints, position: float) -> float:
     below = int(position)
-    lower, upper = int(ordered[below]), int(ordered[min(below + 1, len(ordered) - 1)])
+    lower, upper = int(placed[below]), int(placed[min(below + 1, len(placed) - 1)])
     return lower + (upper - lower) * (position - below)
 
 

@@ -90,7 +90,7 @@ class MemoryStore:
                 events = selection.events(segment, fitting)
                 rows = np.array([event.seq - segment.first_seq for event in events], np.intp)
                 await checkpoint()
-            found.append(taken(segment.columns, np.sort(rows)))
+            found.append(taken(segment.columns, rows))
         return [part for part in found if len(part)]
 
     async def close(self, *, delete: bool = False) -> None:

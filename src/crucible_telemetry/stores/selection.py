@@ -100,14 +100,14 @@ class Selection:
         for segment in self.state.after_seq(seq):
             if segment.first_seq > self._upto_seq:
                 break
-            rows = np.sort(self._rows(segment, self.low, self.high))
+            rows = self._in_seq_order(segment)
             yield segment, rows[rows > seq - segment.first_seq]
 
     def everywhere(self) -> Iterator[tuple[Segment, Rows]]:
-        """All rows, segment by segment."""
+        """All rows, segment by segment, in seq order."""
         for segment in self.state.segments():
             if segment.min_us <= self.high[0] and segment.max_us >= self.low[0]:
-                yield segment, self._rows(segment, self.low, self.high)
+                yield segment, self._in_seq_order(segment)
 
     def events(self, segment: Segment, rows: Rows) -> list[Event]:
         """The rows decoded, without those the rest of the filter refuses."""
@@ -136,8 +136,13 @@ class Selection:
         if len(rows):
             best.add(segment.columns.timestamp_us[rows], rows + segment.first_seq)
 
+    def _in_seq_order(self, segment: Segment) -> Rows:
+        return self._kept(segment, segment.within_us(self.low[0], self.high[0]))
+
     def _rows(self, segment: Segment, low: Position, high: Position) -> Rows:
-        rows = segment.between(low, high)
+        return self._kept(segment, segment.between(low, high))
+
+    def _kept(self, segment: Segment, rows: Rows) -> Rows:
         if segment.last_seq > self._upto_seq:
             rows = rows[rows <= self._upto_seq - segment.first_seq]
         if segment.first_seq <= self._after_seq:
