@@ -45,10 +45,10 @@ def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):
 
 
 def test_an_error_of_the_library_is_one_line_and_not_a_traceback(monkeypatch):
-    def refuse(*_):
+    async def refuse(*_, **__):
         raise ExportError("out", "no room")
 
-    monkeypatch.setattr(cli, "demo", refuse)
+    monkeypatch.setattr("crucible_telemetry.demo.run.demo", refuse)
     monkeypatch.setattr(sys, "argv", ["crucible", "demo"])
     with pytest.raises(SystemExit, match="cannot export to 'out': no room"):
         cli.main()

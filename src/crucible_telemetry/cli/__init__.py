@@ -1,0 +1,62 @@
+"""The terminal face: ``crucible``. Each command is a call to what users have in Python too.
+
+One module for each group of commands (`demo.py`, …); each has `add(app)`. They import typer and Rich,
+which are an extra, so they are imported when the command line runs and not before.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated
+
+from crucible_telemetry.errors import CrucibleError
+
+if TYPE_CHECKING:
+    import typer
+
+COMMANDS = ("demo",)
+"""The modules of this folder that add commands, in the order ``--help`` shows them."""
+
+EXTRAS = {"typer": "cli", "click": "cli", "rich": "cli", "scipy": "stats"}
+"""Optional package → the extra that brings it."""
+
+
+def application() -> "typer.Typer":
+    """The command line; ImportError when the extra ``[cli]`` is not installed."""
+    import typer  # noqa: PLC0415 - an extra
+
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+    def show_version(asked: bool) -> None:  # noqa: FBT001 - typer hands the flag over by position
+        if asked:
+            typer.echo(version("crucible-telemetry"))
+            raise typer.Exit
+
+    @app.callback()
+    def crucible(
+        *,
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", callback=show_version, is_eager=True, help="Print the version."
+            ),
+        ] = False,
+    ) -> None:
+        """Research telemetry for async LLM and ML experiments."""
+
+    for name in COMMANDS:
+        import_module(f"{__name__}.{name}").add(app)
+    return app
+
+
+def main() -> None:
+    """Entry point; what went wrong on purpose is one line on standard error and exit code 1."""
+    try:
+        application()(prog_name="crucible")
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        sys.exit(f"crucible needs {package}: pip install 'crucible-telemetry[{EXTRAS[package]}]'")
+    except CrucibleError as error:
+        sys.exit(f"crucible: {error}")
