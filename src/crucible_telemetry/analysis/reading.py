@@ -17,7 +17,7 @@ from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.metrics import summary as figures
 from crucible_telemetry.metrics.board import Board
-from crucible_telemetry.metrics.figures import Sampling, Summary, Timing
+from crucible_telemetry.metrics.figures import Privacy, Sampling, Summary, Timing
 from crucible_telemetry.metrics.rest import at_rest
 from crucible_telemetry.stores.base import Last, Query, Store, Where, Window, to_us, window_query
 
@@ -26,18 +26,20 @@ Span = tuple[int | None, int | None]
 
 
 class Extras(Struct, frozen=True):
-    """What a summary says beside the figures: marks by kind, custom results, what was sampled out."""
+    """What a summary says beside the figures: marks by kind, custom results, what was left out or redacted."""
 
     marks: dict[str, int]
     custom: dict[str, Any]
     sampling: Sampling | None
+    privacy: Privacy
 
 
 def extras_of(collector: Collector, custom: dict[str, Any]) -> Extras:
     """What a collector knows beside its events."""
     progress, spec = collector.progress, collector.reader.spec
+    privacy = Privacy(level=spec.privacy, redacted=progress.marks["redacted"])
     if not spec.sampled:
-        return Extras(dict(progress.marks), custom, None)
+        return Extras(dict(progress.marks), custom, None, privacy)
     offered = progress.stored + progress.sampled_out
     sampling = Sampling(
         rule="rate" if spec.sampling_strategy is None else "strategy",
@@ -46,7 +48,7 @@ def extras_of(collector: Collector, custom: dict[str, Any]) -> Extras:
         left_out=progress.sampled_out,
         share=progress.stored / offered if offered else None,
     )
-    return Extras(dict(progress.marks), custom, sampling)
+    return Extras(dict(progress.marks), custom, sampling, privacy)
 
 
 class Reading:
@@ -147,4 +149,5 @@ def _timing(life: Life, span_us: Span, extras: Extras) -> Timing:
         paused_s=life.seconds(State.PAUSED, now_ns),
         marks=extras.marks,
         sampling=extras.sampling,
+        privacy=extras.privacy,
     )

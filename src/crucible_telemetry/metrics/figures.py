@@ -25,6 +25,16 @@ class Sampling(Struct, frozen=True, kw_only=True):
     share: float | None
 
 
+class Privacy(Struct, frozen=True, kw_only=True):
+    """What may be kept of events: `level` is ``"none"``, ``"metadata"`` or ``"full"``.
+
+    `redacted`: values that were replaced by length and hash, or left out, of all events collected.
+    """
+
+    level: str
+    redacted: int
+
+
 class Timing(Struct, frozen=True, kw_only=True):
     """When an experiment ran: what the figures need and events do not say.
 
@@ -38,6 +48,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     paused_s: float = 0.0
     marks: dict[str, int] = {}
     sampling: Sampling | None = None
+    privacy: Privacy | None = None
 
 
 class Overview(Struct, frozen=True, kw_only=True):
@@ -45,7 +56,7 @@ class Overview(Struct, frozen=True, kw_only=True):
 
     `time_range`: (first, last) event in µs since the epoch; `duration_seconds` lies between these two;
     `active_seconds` leaves pauses out; `event_types`: names of events, sorted; `marks` as in `Timing`;
-    `sampling` is None where nothing was left out by a rate or strategy.
+    `sampling` is None where nothing was left out by a rate or strategy; `privacy` says what was redacted.
     """
 
     total_events: int = 0
@@ -56,6 +67,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     event_types: tuple[str, ...] = ()
     marks: dict[str, int] = {}
     sampling: Sampling | None = None
+    privacy: Privacy | None = None
 
 
 class Latency(Struct, frozen=True, kw_only=True):

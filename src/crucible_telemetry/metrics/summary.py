@@ -106,6 +106,7 @@ def _overview(cells: Cells, timing: Timing) -> Overview:
         event_types=tuple(sorted({key.name for key in cells})),
         marks=timing.marks,
         sampling=timing.sampling,
+        privacy=timing.privacy,
     )
 
 
