@@ -4,6 +4,7 @@ Counts are 0 and figures None where nothing was measured. Deviations are the sam
 percentiles type 7 (linear interpolation; Hyndman & Fan 1996). Times are milliseconds, money US dollars.
 """
 
+from html import escape
 from typing import Any
 
 import msgspec
@@ -236,3 +237,13 @@ class Summary(Struct, frozen=True, kw_only=True):
         """Plain dicts, lists and numbers, ready for JSON."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
+
+    def __str__(self) -> str:
+        """A table for a terminal; see `metrics.table`."""
+        from crucible_telemetry.metrics.table import rendered  # noqa: PLC0415 - it needs this module
+
+        return rendered(self)
+
+    def _repr_html_(self) -> str:
+        """The same table in a notebook."""
+        return f"<pre>{escape(str(self))}</pre>"

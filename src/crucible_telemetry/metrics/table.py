@@ -1,0 +1,145 @@
+"""A summary as text: aligned lines that fit a terminal, empty parts left out. PURE."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from crucible_telemetry.metrics.figures import Latency, Summary
+
+WIDE: Final = 12
+"""Characters of a column of numbers."""
+SPREADS: Final = ("count", "mean", "p50", "p90", "p99", "max", "std_dev")
+"""Figures of a spread that a line shows."""
+MOST_LINES: Final = 12
+"""Event names, models or custom results shown; the rest is counted in one line."""
+NONE: Final = "-"
+
+
+def rendered(summary: Summary) -> str:
+    """The summary as lines of text, without a newline at the end; figures that are None show as ``-``."""
+    parts = (
+        _head(summary),
+        _spreads(summary),
+        _reliability(summary),
+        _cost(summary),
+        _tokens(summary),
+        _listed("events", summary.events.counts),
+        _listed("custom", summary.custom),
+        _foot(summary),
+    )
+    return "\n".join(line for part in parts for line in part)
+
+
+def number(value: object) -> str:
+    """A figure in at most eleven characters: whole numbers with commas, others with five digits."""
+    if value is None:
+        return NONE
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) < 10**8 else f"{value:.4g}"
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return f"{value:,.5g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def percent(rate: float | None) -> str:
+    """A share as percent, with enough digits to tell 99.99 from 100."""
+    return NONE if rate is None else f"{rate * 100:.4g} %"
+
+
+def _line(name: str, figures: Mapping[str, str]) -> str:
+    said = "   ".join(f"{word} {value}" for word, value in figures.items())
+    return f"{name:<12}{said}"
+
+
+def _head(summary: Summary) -> Iterable[str]:
+    seen = summary.summary
+    lasted = "" if seen.duration_seconds is None else f" over {number(seen.duration_seconds)} s"
+    yield f"{number(seen.total_events)} events{lasted}; {summary.pool}"
+
+
+def _spreads(summary: Summary) -> Iterable[str]:
+    rows: dict[str, Any] = {"latency ms": summary.latency}
+    others = summary.latency.by_outcome.items()
+    rows |= {f"  {outcome}": figures for outcome, figures in others if outcome != "ok"}
+    rows |= {"ttft ms": summary.streaming.ttft, "itl ms": summary.streaming.itl}
+    named = {f"  {_word(name)}": of.latency for name, of in summary.events.by_event.items()}
+    shown = {name: figures for name, figures in (rows | named).items() if figures.count}
+    if shown:
+        width = max(12, 2 + max(map(len, shown)))
+        yield " " * width + "".join(f"{word:>{WIDE}}" for word in SPREADS)
+        yield from (_spread(name, figures, width) for name, figures in shown.items())
+
+
+def _spread(name: str, figures: Latency, width: int) -> str:
+    values = (number(getattr(figures, word)) for word in SPREADS)
+    return f"{name:<{width}}" + "".join(f"{value:>{WIDE}}" for value in values)
+
+
+def _reliability(summary: Summary) -> Iterable[str]:
+    ended = summary.reliability
+    if not ended.total_requests:
+        return
+    counts = ("total_requests", "successful", "failed", "timeouts", "cancelled")
+    yield _line("operations", {word: number(getattr(ended, word)) for word in counts})
+    if ended.success_rate_ci is not None:
+        low, high = ended.success_rate_ci
+        bounds = f"{percent(ended.success_rate)} (95 % interval {percent(low)} to {percent(high)})"
+        yield _line("success", {"rate": bounds})
+    yield from _listed("errors", ended.error_types)
+
+
+def _cost(summary: Summary) -> Iterable[str]:
+    cost = summary.cost
+    if not (cost.count or cost.unpriced):
+        return
+    words = {
+        "total": cost.total,
+        "mean": cost.mean_per_request,
+        "per success": cost.cost_per_success,
+    }
+    yield _line(
+        "cost USD", {word: number(v) for word, v in words.items()} | _unpriced(cost.unpriced)
+    )
+    if len(cost.by_model) > 1:
+        yield from _listed("  by model", {m: of.total for m, of in cost.by_model.items()})
+
+
+def _unpriced(count: int) -> dict[str, str]:
+    return {"unpriced": number(count)} if count else {}
+
+
+def _tokens(summary: Summary) -> Iterable[str]:
+    tokens = summary.tokens
+    if not tokens.count:
+        return
+    words = {
+        "total": tokens.total, "prompt": tokens.total_prompt, "completion": tokens.total_completion,
+        "cached": tokens.cached, "reasoning": tokens.reasoning,
+        "per second": summary.streaming.tokens_per_second,
+    }  # fmt: skip
+    yield _line("tokens", {word: number(v) for word, v in words.items() if v is not None})
+
+
+def _listed(title: str, values: Mapping[str, Any]) -> Iterable[str]:
+    """A line for each name, as many as fit; the rest in one."""
+    shown = list(values.items())[:MOST_LINES]
+    width = min(48, max((len(_word(name)) for name, _ in shown), default=0))
+    for at, (name, value) in enumerate(shown):
+        yield f"{title if at == 0 else '':<12}{_word(name):<{width}}  {number(value)}"
+    if len(values) > len(shown):
+        yield f"{'':<12}and {number(len(values) - len(shown))} more"
+
+
+def _word(name: str) -> str:
+    """A name that breaks no line and moves no cursor."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+
+
+def _foot(summary: Summary) -> Iterable[str]:
+    sampling = summary.summary.sampling
+    if sampling is not None:
+        yield f"a sample: {percent(sampling.share)} of the events offered were kept"
+    if not summary.exact:
+        near = percent(summary.quantile_error)
+        yield f"live, up to event {number(summary.upto_seq)}; quantiles within {near}"
