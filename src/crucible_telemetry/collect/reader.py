@@ -22,7 +22,7 @@ _NO_LINK: Final = (None, None, None, False)
 _NANO: Final = (
     ("latency_ns", 1e6), ("ttft_ns", 1e6), ("itl_ns", 1e6), ("cost_pico", 1e12),
 )  # fmt: skip
-_TOKENS: Final = ("prompt", "completion", "total", "cached", "reasoning")
+_TOKENS: Final = ("prompt", "completion", "total", "cached", "reasoning", "cache_write")
 Identity = tuple[str | None, int | None, int | None, str | None, str | None, str | None]
 """(item, repeat, attempt, session, user, cohort)"""
 
@@ -90,9 +90,8 @@ class ExperimentReader:
     ) -> Event:
         name, measurements, metadata = dictionaries(row)
         seq, timestamp_us, outcome, model, trial, error, *figures = numbers
-        latency_ms, ttft_ms, itl_ms, cost_usd, prompt, completion, total, cached, reasoning = (
-            figures
-        )
+        latency_ms, ttft_ms, itl_ms, cost_usd, *tokens = figures
+        prompt, completion, total, cached, reasoning, cache_write = tokens
         success, ending = _OUTCOMES[outcome]
         provider, model_name = self.models.words[model] if model else (None, None)
         identity = trials.get(trial)
@@ -124,6 +123,7 @@ class ExperimentReader:
             total_tokens=total,
             cached_tokens=cached,
             reasoning_tokens=reasoning,
+            cache_write_tokens=cache_write,
             success=success,
             outcome=ending,
             error_type=self.errors.word(error) if error else None,

@@ -25,12 +25,12 @@ ENDS: Final = 1
 LLM: Final = 2
 """Flag: the operation is a call to a language model."""
 WRAPS: Final = 4
-"""Flag: the operation contains others that are counted, so its cost and tokens are not."""
+"""Flag: the operation is a span that contains others that are counted, so its cost and tokens are not."""
 MARKED: Final = 8
 """Flag: something in the row was replaced (unencodable, too long, an enricher that failed)."""
 
 NANO: Final = ("latency_ns", "cost_pico", "ttft_ns", "itl_ns")
-TOKENS: Final = ("prompt", "completion", "total", "cached", "reasoning")
+TOKENS: Final = ("prompt", "completion", "total", "cached", "reasoning", "cache_write")
 FIXED: Final = ("timestamp_us", "shape", "flags", "outcome", "model", "trial", "error")
 DTYPES: Final[dict[str, Any]] = {
     "timestamp_us": np.int64,
@@ -81,8 +81,8 @@ class Columns:
     Shapes are all ``(n,)``. `timestamp_us`: µs since the epoch. `shape`: id in the shape table.
     `flags`: `ENDS | LLM | WRAPS | MARKED`. `outcome`: `Outcome` values. `model`, `error`: ids in the
     experiment's vocabularies (0 = none). `trial`: trial number (0 = none). `latency_ns`, `ttft_ns`,
-    `itl_ns`: ns; `cost_pico`: 10⁻¹² USD; `prompt completion total cached reasoning`: tokens; each of
-    these is None when no row has it. `names`: names of generic rows by position, on the way only.
+    `itl_ns`: ns; `cost_pico`: 10⁻¹² USD; `prompt completion total cached reasoning cache_write`: tokens;
+    each of these is None when no row has it. `names`: names of generic rows by position, on the way only.
     """
 
     __slots__ = (*FIXED, *NANO, *TOKENS, "first_seq", "names", "payload")
@@ -103,6 +103,7 @@ class Columns:
     total: NDArray[np.int32] | None
     cached: NDArray[np.int32] | None
     reasoning: NDArray[np.int32] | None
+    cache_write: NDArray[np.int32] | None
 
     def __init__(
         self,

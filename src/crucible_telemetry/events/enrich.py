@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 from typing import Any, Final
 
-from crucible_telemetry.events.catalog import NS_PER, Known, known
+from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.fields import dig
+from crucible_telemetry.events.known import NS_PER, EventInfo
 from crucible_telemetry.events.outcome import OUTCOME_KEYS
 
 MISSING: Final = -(2**63)
@@ -65,7 +67,7 @@ class Plan:
     def __init__(
         self, name: str, measurement_keys: Sequence[str], metadata_keys: Sequence[str]
     ) -> None:
-        self.known: Known = known(name)
+        self.known: EventInfo = known(name)
         numbers = {key: at for at, key in enumerate(measurement_keys)}
         words = {key: at + len(measurement_keys) for at, key in enumerate(metadata_keys)}
         first_words = {**numbers, **words}
@@ -79,9 +81,8 @@ class Plan:
             (place, NS_PER["ns"]) for place in _places(first_words, FIRST_CHUNK_KEYS)
         ]
         self.itl = _durations(first_numbers, "itl", "ns")
-        relative = self.known.category == "hedging"  # its cost counts requests, it is no money
         self.cost = _places(
-            first_words, (key for key in COST_KEYS if key != "cost" or not relative)
+            first_words, (key for key in COST_KEYS if key != "cost" or self.known.money)
         )
         self.tokens = {
             field: places
@@ -136,15 +137,6 @@ def _places(at: dict[str, int], keys: Iterable[str]) -> list[Place]:
         elif tail and head in at:
             found.append((at[head], tuple(tail.split("."))))
     return found
-
-
-def dig(value: Any, path: tuple[str, ...]) -> Any:
-    """The value at a path of keys, or None."""
-    for key in path:
-        if type(value) is not dict:
-            return None
-        value = value.get(key)
-    return value
 
 
 def column_at(columns: Sequence[Column], place: Place) -> Column:

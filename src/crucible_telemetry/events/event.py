@@ -10,6 +10,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.events.catalog import known
+from crucible_telemetry.events.fields import read_fields
 
 GENERIC_SHAPE: Final = 0
 """Shape id of rows that carry their own name and keys (the table of shapes was full)."""
@@ -38,12 +40,26 @@ class Outcome(IntEnum):
         return None if self is Outcome.NONE else self.name.lower()
 
 
+class CategoryField:
+    """A field of `Event.fields` as an attribute: None where the event's category has no such field."""
+
+    __slots__ = ("name",)
+    name: str
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, event: "Event | None", owner: type) -> Any:
+        return self if event is None else event.fields.get(self.name)
+
+
 class Event(Struct, frozen=True, kw_only=True, gc=False):
     """One stored event: what was measured, what was computed from it, and whose it is.
 
     `timestamp_us` counts microseconds since the Unix epoch (UTC); stored order is `(timestamp_us, seq)`.
     `latency_ms`, `ttft_ms`, `itl_ms` are milliseconds, `cost_usd` dollars. The mappings are the
-    reader's own: nothing else refers to them.
+    reader's own: nothing else refers to them. `epoch`, `loss`, `consensus` and the like are read from
+    them when asked for; `fields` has all that the event's category promises.
     """
 
     seq: int
@@ -66,6 +82,7 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     total_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
     success: bool | None = None
     outcome: str | None = None
     error_type: str | None = None
@@ -80,6 +97,35 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     span_id: str | None = None
     parent_id: str | None = None
     trace_id: str | None = None
+
+    epoch = CategoryField()
+    batch = CategoryField()
+    step = CategoryField()
+    learning_rate = CategoryField()
+    loss = CategoryField()
+    accuracy = CategoryField()
+    gradient_norm = CategoryField()
+    checkpoint_path = CategoryField()
+    model_name = CategoryField()
+    model_version = CategoryField()
+    input_size = CategoryField()
+    output_size = CategoryField()
+    batch_size = CategoryField()
+    pipeline_id = CategoryField()
+    stage_name = CategoryField()
+    stage_index = CategoryField()
+    consensus = CategoryField()
+    strategy = CategoryField()
+    votes = CategoryField()
+    hedged = CategoryField()
+    hedge_won = CategoryField()
+    delay_ms = CategoryField()
+    attempts = CategoryField()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Fields of the event's category, or of its row in the catalog, by name; those it lacks left out."""
+        return read_fields(known(self.event_name).fields, self.measurements, self.metadata)
 
 
 def event_name(name: object) -> str:

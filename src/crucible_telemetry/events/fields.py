@@ -1,0 +1,113 @@
+"""Fields of an event that its category promises: where they are read, and under which name. PURE.
+
+Ids, positions and names are taken from metadata first; loss, accuracy, gradient norm, learning rate and
+sizes from measurements first.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from msgspec import Struct
+
+
+class Field(Struct, frozen=True):
+    """One field of an event: its name, its unit or kind in words, the keys it is looked for under.
+
+    Keys are tried in order; a dotted one is a path into a container, or a key with dots in it. None
+    of them: the name itself. `measured`: measurements are asked before metadata.
+    """
+
+    name: str
+    unit: str = ""
+    keys: tuple[str, ...] = ()
+    measured: bool = False
+
+    def read(self, measurements: dict[str, Any], metadata: dict[str, Any]) -> Any:
+        """The value, or None."""
+        sources = (measurements, metadata) if self.measured else (metadata, measurements)
+        for key in self.keys or (self.name,):
+            for source in sources:
+                value = source.get(key)
+                if value is None and "." in key:
+                    value = dig(source, key.split("."))
+                if value is not None:
+                    return value
+        return None
+
+
+def dig(value: Any, path: Iterable[str]) -> Any:
+    """The value at a path of keys, or None."""
+    for key in path:
+        if type(value) is not dict:
+            return None
+        value = value.get(key)
+    return value
+
+
+def read_fields(
+    fields: tuple[Field, ...], measurements: dict[str, Any], metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """The fields that an event has, by name; those it lacks are left out."""
+    return {
+        field.name: value
+        for field in fields
+        if (value := field.read(measurements, metadata)) is not None
+    }
+
+
+FIELDS: Final[dict[str | None, tuple[Field, ...]]] = {
+    "llm": (
+        Field("operation", "name", ("operation", "gen_ai.operation.name")),
+        Field("finish_reason", "name", ("finish_reason", "stop_reason")),
+        Field("http_status", "code", ("http_status", "status_code")),
+        Field("temperature", "", ("temperature", "request_options.temperature",
+                                  "gen_ai.request.temperature")),
+    ),
+    "ensemble": (
+        Field("consensus", "share", measured=True),
+        Field("strategy", "name", ("strategy", "strategy_name")),
+        Field("votes", "", ("votes", "vote_counts"), measured=True),
+    ),
+    "hedging": (
+        Field("hedged", "bool"),
+        Field("hedge_won", "bool"),
+        Field("delay_ms", "ms", ("delay_ms", "hedge_delay_ms", "delay", "hedge_delay"), measured=True),
+        Field("attempts", "count", measured=True),
+        Field("strategy", "name", ("strategy", "strategy_name")),
+    ),
+    "training": (
+        Field("epoch", "position"),
+        Field("batch", "position"),
+        Field("step", "position", ("step", "global_step")),
+        Field("learning_rate", "", ("learning_rate", "lr"), measured=True),
+        Field("loss", "", measured=True),
+        Field("accuracy", "share", measured=True),
+        Field("gradient_norm", "", ("gradient_norm", "grad_norm"), measured=True),
+        Field("checkpoint_path", "path"),
+    ),
+    "deployment": (
+        Field("model_name", "name", ("model_name", "model")),
+        Field("model_version", "name", ("model_version", "version")),
+        Field("input_size", "count", measured=True),
+        Field("output_size", "count", measured=True),
+        Field("batch_size", "count", measured=True),
+    ),
+    "framework": (
+        Field("pipeline_id", "id"),
+        Field("stage_name", "name", ("stage_name", "stage")),
+        Field("stage_index", "position"),
+    ),
+    "trace": (
+        Field("event_type", "name", ("event_type", "type")),
+        Field("confidence", "share"),
+        Field("stage_id", "id"),
+    ),
+    "tools": (Field("tool_name", "name", ("tool_name", "tool", "gen_ai.tool.name")),),
+    "task": (
+        Field("engine", "name"),
+        Field("work_id", "id"),
+        Field("plan_id", "id"),
+        Field("step_id", "id"),
+    ),
+}  # fmt: skip
+"""Fields by category."""
