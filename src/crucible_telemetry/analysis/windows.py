@@ -12,7 +12,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from crucible_telemetry.errors import QueryError
-from crucible_telemetry.events.columns import ENDS, LLM, MISSING, WRAPS, Columns
+from crucible_telemetry.events.columns import ENDS, LLM, MISSING, Columns, counted_once
 from crucible_telemetry.events.event import Outcome
 
 Ints = NDArray[np.int64]
@@ -106,7 +106,7 @@ class _Rows:
         failed = pooled & ((outcome == Outcome.ERROR) | (outcome == Outcome.TIMEOUT))
         latency = _joined([_filled(part, part.latency_ns) for part in parts])
         cost = _joined([_filled(part, part.cost_pico) for part in parts])
-        priced = ((flags & ENDS) != 0) & ((flags & WRAPS) == 0) & (cost != MISSING)
+        priced = counted_once(flags, cost != MISSING) & (cost != MISSING)
         order = _order(times)
         self.first_us = int(times[order[0]]) if len(times) else 0
         self.times = _since(times[order], self.first_us)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events import enrich
-from crucible_telemetry.events.columns import ENDS, LLM, WRAPS
+from crucible_telemetry.events.columns import ENDS, LLM, RANK_SHIFT
 from crucible_telemetry.events.enrich import Column, Plan
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.events.outcome import ERROR_KEYS, JUDGES, error_type
@@ -20,7 +20,7 @@ def base_flags(plan: Plan) -> int:
     return (
         (ENDS if row.ends else 0)
         | (LLM if row.category == "llm" else 0)
-        | (WRAPS if row.wraps else 0)
+        | (row.rank or 0) << RANK_SHIFT
     )
 
 

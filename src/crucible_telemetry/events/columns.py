@@ -29,6 +29,12 @@ WRAPS: Final = 4
 MARKED: Final = 8
 """Flag: something in the row was replaced (unencodable, too long, an enricher that failed)."""
 
+RANK_SHIFT: Final = 4
+RANKS: Final = 7 << RANK_SHIFT
+"""Flag bits: how far outside the operation that is paid for this one lies by its name; see `counted_once`."""
+AROUND_ALL: Final = 3 << RANK_SHIFT
+"""From this rank on an operation wraps paid tools too; below it, calls to a model."""
+
 NANO: Final = ("latency_ns", "cost_pico", "ttft_ns", "itl_ns")
 TOKENS: Final = ("prompt", "completion", "total", "cached", "reasoning", "cache_write")
 FIXED: Final = ("timestamp_us", "shape", "flags", "outcome", "model", "trial", "error")
@@ -44,6 +50,22 @@ DTYPES: Final[dict[str, Any]] = {
     **dict.fromkeys(TOKENS, np.int32),
 }
 FILL: Final = {**dict.fromkeys(NANO, MISSING), **dict.fromkeys(TOKENS, NO_TOKENS)}
+
+
+def counted_once(flags: NDArray[np.uint8], reports: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whose cost, or whose tokens, count: a mask ``(n,)``; `reports` says which rows have any.
+
+    Ends of operations that wrap no counted one, and what reports for such an end. Of those that may
+    report the same money, the nearest to the call are believed: an ensemble (known by name alone to
+    wrap calls) counts when no call and nothing nearer was paid, a task when nothing at all was.
+    """
+    ranks = flags & RANKS
+    may = ((flags & (ENDS | RANKS)) != 0) & ((flags & WRAPS) == 0)
+    paid = may & reports
+    calls = ranks[paid & ((flags & (LLM | RANKS)) != 0)].min(initial=RANKS)
+    nearest = ranks[paid].min(initial=RANKS)
+    counts: NDArray[np.bool_] = may & (ranks <= np.where(ranks < AROUND_ALL, calls, nearest))
+    return counts
 
 
 class Payload:
@@ -79,7 +101,7 @@ class Columns:
     """`n` events in `seq` order, contiguous from `first_seq`; treat every array as read-only.
 
     Shapes are all ``(n,)``. `timestamp_us`: µs since the epoch. `shape`: id in the shape table.
-    `flags`: `ENDS | LLM | WRAPS | MARKED`. `outcome`: `Outcome` values. `model`, `error`: ids in the
+    `flags`: `ENDS | LLM | WRAPS | MARKED | RANKS`. `outcome`: `Outcome` values. `model`, `error`: ids in the
     experiment's vocabularies (0 = none). `trial`: trial number (0 = none). `latency_ns`, `ttft_ns`,
     `itl_ns`: ns; `cost_pico`: 10⁻¹² USD; `prompt completion total cached reasoning cache_write`: tokens;
     each of these is None when no row has it. `names`: names of generic rows by position, on the way only.

@@ -21,7 +21,7 @@ class Key(NamedTuple):
 
     name: str
     flags: int
-    """``ENDS | LLM | WRAPS`` of the event."""
+    """``ENDS | LLM | WRAPS | RANKS`` of the event."""
     outcome: int
     model: int
 

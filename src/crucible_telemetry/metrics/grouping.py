@@ -13,6 +13,7 @@ from crucible_telemetry.events.columns import (
     FILL,
     LLM,
     NANO,
+    RANKS,
     TOKENS,
     WRAPS,
     Columns,
@@ -30,10 +31,10 @@ from crucible_telemetry.metrics.accumulators import (
 from crucible_telemetry.metrics.cells import Cell, Key, Tally
 from crucible_telemetry.metrics.sketch import Spread
 
-KIND: Final = ENDS | LLM | WRAPS
+KIND: Final = ENDS | LLM | WRAPS | RANKS
 USED: Final = ("shape", "flags", "outcome", "model", "error")
-SHAPE_SHIFT: Final = 22
-"""A group's code: the shape above this bit; below it 3 bits of flags, 3 of outcome, 16 of model."""
+SHAPE_SHIFT: Final = 26
+"""A group's code: the shape above this bit; below it 7 bits of flags, 3 of outcome, 16 of model."""
 GENERIC_BASE: Final = 2**32
 """Generic rows get shape numbers from here on, one for each name."""
 
@@ -127,14 +128,14 @@ class _Groups:
             number = {name: GENERIC_BASE + i for i, name in enumerate(self.generic_names)}
             at = list(self.rows.generic)
             shape[at] = [number[name] for name in self.rows.generic.values()]
-        kind = ((arrays["flags"] & KIND) << 3) | arrays["outcome"]
-        codes: Ints = (((shape << 6) | kind) << 16) | arrays["model"]
+        kind = ((arrays["flags"] & KIND).astype(np.int64) << 3) | arrays["outcome"]
+        codes: Ints = (((shape << 10) | kind) << 16) | arrays["model"]
         return codes
 
     def keys(self, reader: Reader) -> list[Key]:
         """What each group is."""
         return [
-            Key(self._name(code, reader), (code >> 19) & 7, (code >> 16) & 7, code & 0xFFFF)
+            Key(self._name(code, reader), (code >> 19) & KIND, (code >> 16) & 7, code & 0xFFFF)
             for code in self.codes
         ]
 

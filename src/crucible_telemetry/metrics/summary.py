@@ -5,11 +5,14 @@ Units are divided out last: nanoseconds by 10⁶ (ms), pico-dollars by 10¹² (U
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
+from itertools import compress
 from typing import Any, Final, Literal
 
-from crucible_telemetry.events.columns import ENDS, LLM, TOKENS, WRAPS, Reader
+import numpy as np
+
+from crucible_telemetry.events.columns import ENDS, LLM, TOKENS, Reader, counted_once
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.metrics.accumulators import Moments
 from crucible_telemetry.metrics.board import Board, Cells
@@ -134,12 +137,12 @@ class Figures:
         of_llm = {key: cell for key, cell in ends.items() if key.flags & LLM}
         llm_only = self.pool == "llm" or (self.pool == "auto" and bool(of_llm))
         pooled = of_llm if llm_only else ends
-        billed = {key: cell for key, cell in ends.items() if not key.flags & WRAPS}
+        paid, used = billed(cells, _has_cost), billed(cells, _has_tokens)
         return EventFigures(
             latency=latency(pooled),
-            cost=self.cost(billed, _priced_successes(pooled)),
+            cost=self.cost(paid, _priced_successes(pooled)),
             reliability=self.reliability(pooled),
-            tokens=self.tokens(billed),
+            tokens=self.tokens(used),
             streaming=streaming(pooled),
             pool=LLM_POOL if llm_only else ALL_POOL,
         )
@@ -250,6 +253,21 @@ class Figures:
             for error, count in cell.errors.items():
                 types[self.reader.error(error)] += count
         return dict(sorted(types.items(), key=lambda item: (-item[1], item[0])))
+
+
+def billed(cells: Cells, reports: Callable[[Cell], bool]) -> Cells:
+    """The cells whose cost or tokens count: see `counted_once`."""
+    flags = np.fromiter((key.flags for key in cells), np.uint8, len(cells))
+    counts = counted_once(flags, np.fromiter(map(reports, cells.values()), np.bool_, len(cells)))
+    return dict(compress(cells.items(), counts.tolist()))
+
+
+def _has_cost(cell: Cell) -> bool:
+    return "cost_pico" in cell.tallies
+
+
+def _has_tokens(cell: Cell) -> bool:
+    return cell.with_tokens > 0
 
 
 def _priced_successes(cells: Cells) -> int:
