@@ -9,7 +9,7 @@ An event's way through the house::
 
     experiment/  the handle users hold     lab/  puts the pieces together and owns the tree
     runtime/     the ground: actors and supervisors, which know nothing of telemetry
-    process.py   what a lab owes its process: fork, exit, SIGTERM     demo/, cli/  the terminal
+    process.py   what a lab owes its process: fork, exit, SIGTERM     replay/, demo/, cli/  the terminal
 
 Two rules: know what you hold, never who holds you; and one queue, forward only — the single thing that
 flows back is waiting. Import contracts hold the first, `Mailbox` the second.

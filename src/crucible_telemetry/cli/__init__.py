@@ -14,10 +14,10 @@ from crucible_telemetry.errors import CrucibleError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo",)
+COMMANDS = ("demo", "replay")
 """The modules of this folder that add commands, in the order ``--help`` shows them."""
 
-EXTRAS = {"typer": "cli", "click": "cli", "rich": "cli", "scipy": "stats"}
+EXTRAS = {"typer": "cli", "click": "cli", "rich": "cli", "scipy": "stats", "zstandard": "zstd"}
 """Optional package → the extra that brings it."""
 
 

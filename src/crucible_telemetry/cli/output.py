@@ -1,4 +1,4 @@
-"""Where commands write: a console that tells when nobody reads any more."""
+"""Where commands write: consoles that tell when nobody reads any more."""
 
 import os
 import sys
@@ -12,6 +12,16 @@ class Piped(Console):
     def on_broken_pipe(self) -> None:
         """As any other write would: the command ends."""
         raise BrokenPipeError
+
+
+def console() -> Piped:
+    """For what was asked for: standard output."""
+    return Piped()
+
+
+def errors() -> Console:
+    """For what went wrong: standard error, without colours in numbers and paths."""
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def close_output() -> None:

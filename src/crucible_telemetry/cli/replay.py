@@ -1,0 +1,219 @@
+"""``crucible replay``: a user's own traces as experiments."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from crucible_telemetry.cli.output import console, errors
+from crucible_telemetry.errors import ConfigurationError, ExportError
+from crucible_telemetry.lab import Lab
+from crucible_telemetry.replay.mapping import EVENT, KEEP, Options, TraceMapping, parse_override
+from crucible_telemetry.replay.reading import Trace
+from crucible_telemetry.replay.run import Replay, Report
+from crucible_telemetry.replay.values import US_PER, micros
+
+
+def replay(  # noqa: PLR0913 - a command's options
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Traces: .json .jsonl .csv .tsv, also packed (.gz .zst)."
+        ),
+    ],
+    *,
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN",
+            help="Read a column as a field: latency_ms=took, keep=x.",
+        ),
+    ] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(metavar="s|ms|us|ns", help="Unit of times that are numbers.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="ISO time that numbers count from; else the Unix epoch."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model of rows that name none.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Provider of rows that name none.")] = None,
+    event: Annotated[str, typer.Option(help="Event that a row without a name becomes.")] = EVENT,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Times faster than it happened; else as fast as it goes."),
+    ] = None,
+    privacy: Annotated[
+        str, typer.Option(metavar="none|metadata|full", help="What is kept of texts.")
+    ] = "metadata",
+    out: Annotated[Path, typer.Option(help="Directory for the events.")] = Path("crucible-replay"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show how columns are read, and stop.")
+    ] = False,
+) -> None:
+    """Replay your own traces of LLM calls: one experiment for each file, with its summary.
+
+    Columns are mapped to fields by their names; the table says which and why. Units come from names
+    (latency_ms, ttft_s) or from you, never from the size of a number.
+    """
+    said = Options(
+        mapped=tuple(parse_override(text) for text in mapped or ()),
+        time_unit=_unit(time_unit),
+        start_us=0 if start is None else _start(start),
+        event=event,
+        fixed={k: v for k, v in (("model", model), ("provider", provider)) if v is not None},
+    )
+    session = Session(said, out, privacy=privacy, speed=speed, dry_run=dry_run)
+    try:
+        anyio.run(session.run, files)
+    except KeyboardInterrupt:
+        session.tell_interrupted()
+        raise SystemExit(130) from None
+
+
+class Session:
+    """One call of the command: its files one after the other in one lab."""
+
+    def __init__(
+        self, said: Options, out: Path, *, privacy: str, speed: float | None, dry_run: bool
+    ) -> None:
+        self.said, self.out = said, out
+        self.privacy, self.speed, self.dry_run = privacy, speed, dry_run
+        self.console = console()
+        self.target: Path | None = None
+        """The file the replay at work will write."""
+        self._names: set[str] = set()
+
+    async def run(self, files: list[Path]) -> None:
+        """Replay each file; the first that cannot be replayed ends it."""
+        async with Lab(handle_signals=threading.current_thread() is threading.main_thread()) as lab:
+            for path in files:
+                with Trace(path) as trace:
+                    await self._replay(lab, trace)
+
+    async def _replay(self, lab: Lab, trace: Trace) -> None:
+        replaying = Replay(trace, self.said)
+        self.console.print(mapping_table(trace, replaying.mapping))
+        if self.dry_run:
+            return
+        name = self._name(trace.name)
+        self.target = target = self._target(trace.path, name)
+        exp = await lab.start_experiment(
+            name,
+            capture="scope",
+            tags=["replay"],
+            metadata={"trace": trace.path.name},
+            privacy=self.privacy,
+            export_on_exit=target,
+        )
+        with progress(self.console, trace) as tell:
+            report = await replaying.run(exp, speed=self.speed, tell=tell)
+        tell_bad(trace, report)
+        await exp.stop()
+        self.console.print(str(await exp.metrics()), markup=False, highlight=False, soft_wrap=True)
+        await exp.export(target)  # again: a failed export at the stop is only logged
+        self.target = None
+        self.console.print(
+            f"{report.rows - report.bad:,} of {report.rows:,} rows replayed; events written to {target}\n",
+            soft_wrap=True,
+            highlight=False,
+        )
+        await exp.cleanup()  # the next file needs the memory
+
+    def _name(self, stem: str) -> str:
+        """The file's name, or that with a number where several files have it."""
+        name = next(name for name in _numbered(stem) if name not in self._names)
+        self._names.add(name)
+        return name
+
+    def _target(self, source: Path, name: str) -> Path:
+        target = self.out / f"{name}.jsonl"
+        if target.exists() and target.samefile(source):
+            raise ExportError(str(target), "it is the trace itself; choose another --out")
+        return target
+
+    def tell_interrupted(self) -> None:
+        """After Ctrl-C: the lab has written what it had."""
+        if self.target is not None:
+            errors().print(f"interrupted; what was replayed is in {self.target}", soft_wrap=True)
+
+
+def _numbered(stem: str) -> Iterator[str]:
+    yield stem
+    yield from (f"{stem}-{number}" for number in itertools.count(2))
+
+
+def mapping_table(trace: Trace, mapping: TraceMapping) -> Table:
+    """How each column is read, and why."""
+    table = Table(title=f"{trace.path}: how its columns are read", title_justify="left")
+    for heading in ("column", "field", "unit", "why"):
+        table.add_column(heading, overflow="fold")
+    for target in mapping.targets:
+        field = "(kept)" if target.field == KEEP else target.field
+        table.add_row(target.column, field, target.unit or "", target.why)
+    if not mapping.tells_time:
+        table.caption = "no column says when: events are stamped as they are replayed"
+    return table
+
+
+def progress(out: Console, trace: Trace) -> AbstractContextManager[Callable[[], None]]:
+    """A bar on a terminal, nothing where there is none."""
+    if not out.is_terminal:
+        return nullcontext(lambda: None)
+    return _Bar(out, trace)
+
+
+class _Bar(AbstractContextManager[Callable[[], None]]):
+    def __init__(self, out: Console, trace: Trace) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=out, transient=True)
+        self._task = self._progress.add_task(trace.path.name, total=1.0)
+        self._trace = trace
+
+    def __enter__(self) -> Callable[[], None]:
+        self._progress.start()
+        return lambda: self._progress.update(self._task, completed=self._trace.share)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def tell_bad(trace: Trace, report: Report) -> None:
+    """The rows that were left out, on standard error."""
+    if not report.bad:
+        return
+    out = errors()
+    for sentence in report.named:
+        out.print(f"{trace.path}, {sentence}", soft_wrap=True)
+    more = report.bad - len(report.named)
+    also = f" ({more:,} more like these)" if more else ""
+    out.print(
+        f"{trace.path}: {report.bad:,} of {report.rows:,} rows left out{also}", soft_wrap=True
+    )
+
+
+def _unit(text: str | None) -> str | None:
+    if text is not None and text not in US_PER:
+        raise ConfigurationError("--time-unit", f"want one of {', '.join(US_PER)}, not {text!r}")
+    return text
+
+
+def _start(text: str) -> int:
+    try:
+        return micros(text, None)
+    except ValueError as error:
+        raise ConfigurationError("--start", str(error)) from None
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(no_args_is_help=True)(replay)
