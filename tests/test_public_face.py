@@ -127,11 +127,10 @@ async def test_verbs_and_options_that_are_not_built_yet_raise_at_the_call(tmp_pa
             lab.sql("select 1"),
             exp.archive("file:///x"),
             exp.export(tmp_path / "x.parquet"),
-            exp.export(tmp_path / "x.jsonl", columns=["seq"]),
             lab.start_experiment("b", budget=5),
             lab.start_experiment("b", alerts=[]),
             lab.start_experiment("b", metrics_config={}),
-            lab.start_experiment("b", export_on_exit=tmp_path / "x.csv"),
+            lab.start_experiment("b", export_on_exit=tmp_path / "x.parquet"),
         ]
         for call in calls:
             with pytest.raises(ct.NotBuiltYet, match="is not built yet"):

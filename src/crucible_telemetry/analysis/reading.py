@@ -57,6 +57,11 @@ class Reading:
     def __init__(self, store: Store, reader: ExperimentReader) -> None:
         self._store, self._reader = store, reader
 
+    @property
+    def source(self) -> tuple[Store, ExperimentReader]:
+        """The store, and what reads its rows."""
+        return self._store, self._reader
+
     async def pages(self, where: Where | None, size: int) -> AsyncIterator[list[Event]]:
         """Events that fit in order of time, as they were at the first page."""
         query = Query(where=where, upto_seq=self._store.last_seq)

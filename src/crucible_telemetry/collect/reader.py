@@ -69,7 +69,7 @@ class ExperimentReader:
         bounds = zip(offsets[at].tolist(), offsets[at + 1].tolist(), strict=True)
         rows = decode_rows([blob[start:end] for start, end in bounds])
         figures = zip(
-            (at + columns.first_seq).tolist(),
+            columns.seqs(at).tolist(),
             columns.timestamp_us[at].tolist(),
             columns.outcome[at].tolist(),
             columns.model[at].tolist(),

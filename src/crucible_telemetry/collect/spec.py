@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from crucible_telemetry.collect.formats import format_of
 from crucible_telemetry.errors import ConfigurationError, LifecycleError, NotBuiltYet
 from crucible_telemetry.events.event import event_patterns, matches_pattern
 
@@ -108,8 +109,6 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "overflow": ("wait", "drop_newest"),
     "on_existing": ("new", "resume", "error"),
 }
-FORMATS: Final = (".jsonl", ".jsonl.gz")
-"""Endings of the files this version exports."""
 _MAPPINGS: Final = ("metadata", "custom_metrics")
 _CALLABLE: Final = ("event_filter", "sampling_strategy", "redact")
 
@@ -192,10 +191,10 @@ def _check_file(path: object) -> None:
         return
     if not isinstance(path, str) and not hasattr(path, "__fspath__"):
         raise ConfigurationError("export_on_exit", f"want a path, not {path!r}")
-    if not str(path).endswith(FORMATS):
-        raise NotBuiltYet(
-            f"export_on_exit={str(path)!r}", f"this version writes {', '.join(FORMATS)}"
-        )
+    try:
+        format_of(str(path))
+    except ConfigurationError as error:
+        raise type(error)(f"export_on_exit={str(path)!r}", error.reason) from None
 
 
 def _check_callables(given: Mapping[str, Any]) -> None:

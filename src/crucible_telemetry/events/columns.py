@@ -105,9 +105,12 @@ class Columns:
     experiment's vocabularies (0 = none). `trial`: trial number (0 = none). `latency_ns`, `ttft_ns`,
     `itl_ns`: ns; `cost_pico`: 10⁻¹² USD; `prompt completion total cached reasoning cache_write`: tokens;
     each of these is None when no row has it. `names`: names of generic rows by position, on the way only.
+    `gapped`: the seq of each row where rows between were cut away, else None.
     """
 
-    __slots__ = (*FIXED, *NANO, *TOKENS, "first_seq", "names", "payload")
+    __slots__ = (*FIXED, *NANO, *TOKENS, "first_seq", "gapped", "names", "payload")
+
+    gapped: Ints | None
 
     timestamp_us: Ints
     shape: NDArray[np.uint32]
@@ -137,6 +140,7 @@ class Columns:
         self.first_seq = first_seq
         self.payload = payload
         self.names = names
+        self.gapped = None
         for name in FIXED:
             setattr(self, name, arrays[name])
         for name in FILL:
@@ -148,7 +152,13 @@ class Columns:
     @property
     def last_seq(self) -> int:
         """`seq` of the last row."""
+        if self.gapped is not None:
+            return int(self.gapped[-1])
         return self.first_seq + len(self.timestamp_us) - 1
+
+    def seqs(self, at: NDArray[np.intp]) -> Ints:
+        """`seq` of the rows at these positions."""
+        return at + self.first_seq if self.gapped is None else self.gapped[at]
 
     def optional(self) -> dict[str, Any]:
         """The optional columns that are there, by name."""

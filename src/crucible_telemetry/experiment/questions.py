@@ -1,7 +1,9 @@
 """What can be asked of an experiment, and taken away from it, at any time of its life."""
 
+import os
 import weakref
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -10,20 +12,22 @@ from crucible_telemetry.analysis.reading import Extras, Reading, extras_of
 from crucible_telemetry.analysis.windows import WindowRow
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.custom import CustomMetrics
+from crucible_telemetry.collect.formats import check_format
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import FlushResult
-from crucible_telemetry.collect.spec import FORMATS, LIVING, State
+from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.errors import LifecycleError, NotBuiltYet
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.routes import Name
-from crucible_telemetry.export.jsonl import write_jsonl
+from crucible_telemetry.export.files import squeezed, target_of, write_file
+from crucible_telemetry.export.walk import Walk
+from crucible_telemetry.export.writing import Wishes, chunks_of, wishes_of
 from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.stores.base import Where, Window
 
 LATER_VERBS: Final = {
     "quality": "data quality reports come with the stores that last",
-    "stream": "use subscribe; streams beyond this process come with the integrations",
     "checkpoint": "checkpoints come with the stores that last",
     **dict.fromkeys(
         ("to_arrow", "to_pandas", "to_polars"), "tables come with the other export formats"
@@ -53,6 +57,8 @@ class Questions:
 
     id: str
     cleaned_up: bool
+
+    spec: ExperimentSpec
 
     def check_kept(self, command: str) -> None:
         """`LifecycleError` when the data was given up by `cleanup`: nothing reads as if it were empty."""
@@ -162,17 +168,46 @@ class Questions:
 
     # -- taking away ----------------------------------------------------------------------------
 
-    async def export(self, path: str | Path, **options: Any) -> Path:
-        """Write all events to `path`: ``.jsonl`` or ``.jsonl.gz``; returns the path. Streams; atomic."""
-        self.check_kept("export")
-        target = Path(path)
-        if not target.name.endswith(FORMATS):
-            raise NotBuiltYet(
-                f"export to {target.name!r}", f"this version writes {', '.join(FORMATS)}"
-            )
-        for option in options:
-            raise NotBuiltYet(option, "export options come with the other formats")
-        return await write_jsonl(target, self.pages(size=2048))
+    async def export(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        format: str | None = None,  # noqa: A002 - the word users know
+        where: Where | None = None,
+        compression: str | None = None,
+        **options: Any,
+    ) -> Path:
+        """Write the events that fit `where` to a file, as they are at this moment; returns its path.
+
+        The format comes from the name (``.csv``, ``.jsonl``, with ``.gz`` or ``.zst`` behind it) or from
+        `format` and `compression`; without a path, or in a folder, the file is called
+        ``NAME_YYYYmmddTHHMMSSZ.jsonl``. Folders are made; the file is whole or not there (`ExportError`).
+        Options: see `export.writing.Wishes`.
+        """
+        target = target_of(path, format, compression, self.spec.name)
+        wishes = wishes_of(where, options)
+        await self._settle()
+        return await write_file(target, chunks_of(self._walk(wishes), target.format.kind, wishes))
+
+    def _walk(self, wishes: Wishes) -> Walk:
+        return Walk(*self._reading.source, wishes.where, lambda: self.check_kept("export"))
+
+    async def stream(
+        self,
+        format: str = "jsonl",  # noqa: A002 - the word users know
+        *,
+        where: Where | None = None,
+        compression: str | None = None,
+        **options: Any,
+    ) -> AsyncIterator[bytes]:
+        """What `export` writes, in chunks, for an HTTP response: ``async for chunk in exp.stream("csv")``."""
+        chosen = check_format(format, compression)
+        wishes = wishes_of(where, options)
+        await self._settle()
+        chunks = chunks_of(self._walk(wishes), chosen.kind, wishes)
+        async with aclosing(squeezed(chunks, chosen.compression)) as ready:
+            async for chunk in ready:
+                yield chunk
 
     async def archive(self, url: str) -> None:
         """Not in this version."""

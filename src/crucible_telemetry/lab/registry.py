@@ -1,5 +1,6 @@
 """Experiments by id, and the verbs that take one."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,11 @@ class Registry:
         """See `Experiment.metrics`."""
         return await self.get_experiment(experiment_id).metrics()
 
-    async def export(self, experiment_id: str, path: str | Path) -> Path:
+    async def export(
+        self, experiment_id: str, path: str | os.PathLike[str] | None = None, **options: Any
+    ) -> Path:
         """See `Experiment.export`."""
-        return await self.get_experiment(experiment_id).export(path)
+        return await self.get_experiment(experiment_id).export(path, **options)
 
     async def cleanup(self, experiment_id: str, *, keep_data: bool = False) -> None:
         """See `Experiment.cleanup`."""

@@ -220,8 +220,8 @@ class Store(Protocol):
     async def columns(self, query: Query) -> list[Columns]:
         """The rows of a query (without `last_n`) as columns, for figures; decodes only what a filter needs.
 
-        Parts follow each other in seq order and are in seq order inside. Other rows are cut away,
-        so a part may have gaps behind its `first_seq`.
+        Parts follow each other in seq order and are in seq order inside. Other rows are cut away;
+        `Columns.seqs` knows the gaps. `after_seq` and `upto_seq` cut by seq, at the cost of the result.
         """
         ...
 

@@ -25,7 +25,10 @@ def taken(columns: Columns, rows: Rows) -> Columns:
     arrays = {name: getattr(columns, name)[rows] for name in FIXED}
     arrays |= {name: column[rows] for name, column in columns.optional().items()}
     first = int(rows[0]) if len(rows) else 0
-    return Columns(columns.first_seq + first, _payload_of(columns.payload, rows), arrays)
+    cut = Columns(columns.first_seq + first, _payload_of(columns.payload, rows), arrays)
+    if len(rows) and int(rows[-1]) - first + 1 > len(rows):
+        cut.gapped = columns.seqs(rows)
+    return cut
 
 
 def _payload_of(payload: Payload, rows: Rows) -> Payload:

@@ -106,7 +106,12 @@ class Selection:
     def everywhere(self) -> Iterator[tuple[Segment, Rows]]:
         """All rows, segment by segment, in seq order."""
         for segment in self.state.segments():
-            if segment.min_us <= self.high[0] and segment.max_us >= self.low[0]:
+            in_time = segment.min_us <= self.high[0] and segment.max_us >= self.low[0]
+            if (
+                in_time
+                and segment.first_seq <= self._upto_seq
+                and segment.last_seq > self._after_seq
+            ):
                 yield segment, self._in_seq_order(segment)
 
     def events(self, segment: Segment, rows: Rows) -> list[Event]:

@@ -1,0 +1,144 @@
+"""Files that are whole or not there: written beside the target, compressed on the way, renamed at the end.
+
+A file that replaces another does so in one step, so a crash of the process leaves the old one; nothing is
+forced to the disk (no fsync), so a machine that loses power may lose a file that was just written.
+"""
+
+import itertools
+import os
+import zlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Final, Protocol
+
+from msgspec import Struct
+
+from crucible_telemetry.clock import wall_us
+from crucible_telemetry.collect.formats import Format, check_format, format_of
+from crucible_telemetry.errors import ConfigurationError, ExportError
+from crucible_telemetry.export.names import safe_file_name
+
+_parts = itertools.count(1)
+_GZIP: Final = 31
+_LEVEL: Final = 6
+_ZSTD_LEVEL: Final = 3
+
+
+class Target(Struct, frozen=True):
+    """Where to write, and in which format."""
+
+    path: Path
+    format: Format
+
+
+class Squeezer(Protocol):
+    """A compressor that takes chunks."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """What is ready of the compressed data."""
+        ...
+
+    def flush(self) -> bytes:
+        """The rest."""
+        ...
+
+
+def target_of(
+    path: str | os.PathLike[str] | None, kind: str | None, compression: str | None, name: str
+) -> Target:
+    """The file an export writes: `path`, or in the folder `path` (default: here) one named after `name`.
+
+    ``NAME_YYYYmmddTHHMMSSZ.jsonl``; a name that is taken gets a number behind it.
+    """
+    given = None if path is None else Path(path)
+    if given is not None and not given.is_dir():
+        return Target(given, format_of(given.name, kind, compression))
+    chosen = check_format(kind or "jsonl", compression)
+    return Target(_free(given or Path(), safe_file_name(name), chosen.ending), chosen)
+
+
+def _free(folder: Path, name: str, ending: str) -> Path:
+    moment = stamp()
+    for number in itertools.count(1):
+        path = folder / f"{name}_{moment}{f'-{number}' if number > 1 else ''}{ending}"
+        if not path.exists():
+            return path
+    raise AssertionError("counting does not end")
+
+
+def stamp() -> str:
+    """This second in UTC as file names have it, ``20260102T030405Z``."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - needed once an export
+
+    return datetime.fromtimestamp(wall_us() / 1e6, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def squeezer(compression: str | None) -> Squeezer | None:
+    """A compressor for ``"gz"`` or ``"zst"``; `ConfigurationError` names the extra that is missing."""
+    if compression == "gz":
+        return zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    if compression == "zst":
+        made: Squeezer = zstandard().ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
+        return made
+    return None
+
+
+def zstandard() -> Any:
+    """The zstandard package."""
+    try:
+        import zstandard as package  # noqa: PLC0415 - optional, and asked for now
+    except ImportError:
+        raise ConfigurationError(
+            "compression", "zst needs the package zstandard: pip install 'crucible-telemetry[zstd]'"
+        ) from None
+    return package
+
+
+async def write_file(target: Target, chunks: AsyncGenerator[bytes, None]) -> Path:
+    """Write the chunks to the target, making its folder; memory stays flat.
+
+    Raises `ExportError` with the reason when the file cannot be written; the target is then as it was.
+    """
+    async with aclosing(squeezed(chunks, target.format.compression)) as ready:
+        with _replacing(target.path) as file:
+            async for chunk in ready:
+                file.write(chunk)
+    return target.path
+
+
+async def squeezed(
+    chunks: AsyncGenerator[bytes, None], compression: str | None
+) -> AsyncGenerator[bytes, None]:
+    """The chunks, compressed when asked for."""
+    squeeze = squeezer(compression)
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            data = chunk if squeeze is None else squeeze.compress(chunk)
+            if data:
+                yield data
+    if squeeze is not None:
+        yield squeeze.flush()
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside `path` that takes its place when all went well, and is gone when not."""
+    if "\0" in str(path) or not path.name:
+        raise ExportError(str(path), "that is no name of a file")
+    if path.exists() and not path.is_file():
+        raise ExportError(str(path), "it is there, and no regular file")
+    part = path.with_name(f".crucible-{os.getpid()}-{next(_parts)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
+            yield file
+        part.replace(path)
+    except ExportError:
+        raise  # of the chunks, and says it better
+    except OSError as error:
+        raise ExportError(str(path), error.strerror or str(error)) from error
+    finally:
+        # Where it never came to be (its folder is a file, say) there is nothing to remove either.
+        with suppress(OSError):
+            part.unlink()
