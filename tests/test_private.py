@@ -38,7 +38,7 @@ SHAPES = {
 
 async def kept(exp):
     """All that was stored of an experiment, as one text: payload bytes and what readers see."""
-    parts = await exp._collector.store.columns(query())
+    parts = [part async for part in exp._collector.store.columns(query())]
     raw = b"".join(bytes(part.payload[i]) for part in parts for i in range(len(part)))
     words = [*exp._reader.errors.words, *exp._reader.models.words]
     shown = [await exp.events(), (await exp.metrics(by="event")).to_dict(), exp.health(), words]

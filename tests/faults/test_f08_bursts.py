@@ -32,7 +32,7 @@ def peak_bytes():
 async def numbered(exp):
     """The numbers of all events by seq, read from the stored rows in bulk."""
     found = []
-    for part in await exp._collector.store.columns(Query()):
+    async for part in exp._collector.store.columns(Query()):
         events = exp._reader.events(part, range(len(part)))
         found.append(np.array([event.measurements["n"] for event in events], np.int64))
     return np.concatenate(found)

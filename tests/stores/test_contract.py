@@ -47,7 +47,7 @@ async def test_an_empty_store_has_no_events_and_no_position(store):
     assert await store.page(Query(last_n=3), None, 10) == Page([], None)
     assert await store.page(Query(after_seq=0), None, 10) == Page([], None)
     assert await store.count(Query()) == 0
-    assert await store.columns(Query()) == []
+    assert [part async for part in store.columns(Query())] == []
     assert store.last_seq == 0
 
 
@@ -239,7 +239,7 @@ async def test_a_predicate_that_raises_reaches_the_reader_and_not_the_store(stor
 
 async def test_columns_hold_all_rows_in_seq_order(store):
     filled(store, *[n * 7 % 23 for n in range(20)])
-    parts = await store.columns(Query())
+    parts = [part async for part in store.columns(Query())]
     assert [row for part in parts for row in part.payload.rows()] == [
         str(n).encode() for n in range(1, 21)
     ]
@@ -250,16 +250,16 @@ async def test_columns_hold_all_rows_in_seq_order(store):
 async def test_columns_are_cut_to_their_bounds(store):
     offsets = [n * 7 % 23 for n in range(20)]
     filled(store, *offsets, latency_ns=list(range(1, 21)))
-    parts = await store.columns(Query(since_us=T0 + 5, until_us=T0 + 11))
+    parts = [part async for part in store.columns(Query(since_us=T0 + 5, until_us=T0 + 11))]
     kept = [i + 1 for i, offset in enumerate(offsets) if 5 <= offset <= 11]
     assert np.concatenate([part.latency_ns for part in parts]).tolist() == kept
     assert [int(row) for part in parts for row in part.payload.rows()] == kept
-    assert await store.columns(Query(since_us=T0 + 100, until_us=None)) == []
+    assert [part async for part in store.columns(Query(since_us=T0 + 100, until_us=None))] == []
 
 
 async def test_columns_that_are_sorted_are_cut_to_a_run(store):
     filled(store, *range(20))
-    parts = await store.columns(Query(since_us=T0 + 3, until_us=T0 + 12))
+    parts = [part async for part in store.columns(Query(since_us=T0 + 3, until_us=T0 + 12))]
     assert [int(row) for part in parts for row in part.payload.rows()] == list(range(4, 14))
     assert parts[0].first_seq == 4
 

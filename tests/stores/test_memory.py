@@ -36,6 +36,10 @@ wheres = st.sampled_from(
 )
 
 
+async def collected(parts):
+    return [part async for part in parts]
+
+
 class StoreIsASortedList(RuleBasedStateMachine):
     """Whatever arrives and is asked, the store answers as a plain list of (time, seq) does."""
 
@@ -90,7 +94,7 @@ class StoreIsASortedList(RuleBasedStateMachine):
     @rule(a=offsets, b=offsets)
     def cut_columns(self, a, b):
         low, high = sorted((T0 + a, T0 + b))
-        parts = self.loop.run(self.store.columns(Query(since_us=low, until_us=high)))
+        parts = self.loop.run(collected(self.store.columns(Query(since_us=low, until_us=high))))
         kept = [e.seq for e in self.events if low <= e.timestamp_us <= high]
         assert [int(row) for part in parts for row in part.payload.rows()] == kept
 

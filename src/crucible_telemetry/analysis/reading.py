@@ -122,7 +122,7 @@ class Reading:
         return at_rest(parts, self._reader, timing, custom=extras.custom, by_event=_by_event(by))
 
     async def _parts(self, where: Where | None) -> list[Columns]:
-        return await self._store.columns(Query(where=where))
+        return [part async for part in self._store.columns(Query(where=where))]
 
     def live(
         self,

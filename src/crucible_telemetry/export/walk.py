@@ -65,7 +65,7 @@ class Walk:
         if self._stretches is None:
             self._stretches = await self._survey()
         for stretch in self._stretches:
-            parts = await self._store.columns(stretch)
+            parts = [part async for part in self._store.columns(stretch)]
             for part, rows in _in_order(parts):
                 for some in _bounded(part, rows):
                     yield Slice(part, some, self._reader.events(part, some.tolist()))
@@ -76,7 +76,7 @@ class Walk:
         """The stretches of time to ask for, one after the other."""
         samples = [np.zeros(0, np.int64)]
         for query in self._by_seq(self._query):
-            times = [part.timestamp_us for part in await self._store.columns(query)]
+            times = [part.timestamp_us async for part in self._store.columns(query)]
             await checkpoint()
             self._check()
             samples.append(np.sort(np.concatenate([samples[0][:0], *times]))[::SAMPLE])

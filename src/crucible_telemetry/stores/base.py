@@ -4,6 +4,7 @@ A back-end can be written from `Store` alone; `Where` and `matches` say what a f
 """
 
 import math
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -217,11 +218,12 @@ class Store(Protocol):
         """How many events the pages of this query hold together."""
         ...
 
-    async def columns(self, query: Query) -> list[Columns]:
+    def columns(self, query: Query) -> AsyncIterator[Columns]:
         """The rows of a query (without `last_n`) as columns, for figures; decodes only what a filter needs.
 
-        Parts follow each other in seq order and are in seq order inside. Other rows are cut away;
-        `Columns.seqs` knows the gaps. `after_seq` and `upto_seq` cut by seq, at the cost of the result.
+        One part at a time, as the store was at the first: memory need not hold them all. Parts follow
+        each other in seq order and are in seq order inside. Other rows are cut away; `Columns.seqs`
+        knows the gaps. `after_seq` and `upto_seq` cut by seq, at the cost of the result.
         """
         ...
 

@@ -1,8 +1,8 @@
 """Sealed segments and the immutable state that holds them: how a memory store finds rows. PURE."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,30 @@ def _payload_of(payload: Payload, rows: Rows) -> Payload:
     return Payload.of([payload[row] for row in rows.tolist()])
 
 
+class Place(Protocol):
+    """Where rows are: which seqs, from when; a segment, or what stands for one that is on a disk."""
+
+    @property
+    def first_seq(self) -> int:
+        """`seq` of the first row."""
+        ...
+
+    @property
+    def last_seq(self) -> int:
+        """`seq` of the last row."""
+        ...
+
+    @property
+    def min_us(self) -> int:
+        """Earliest time of a row, µs."""
+        ...
+
+    @property
+    def max_us(self) -> int:
+        """Latest time of a row, µs."""
+        ...
+
+
 class Segment:
     """Rows in seq order with their span of time; `order` sorts them by time, None when they are sorted."""
 
@@ -55,11 +79,6 @@ class Segment:
         if not bool((times[1:] >= times[:-1]).all()):
             # Stable, so that rows of one timestamp stay in seq order.
             self.order = np.argsort(times, kind="stable").astype(np.int32)
-
-    @property
-    def key(self) -> Position:
-        """Where the segment ends, in time; unique."""
-        return (self.max_us, self.first_seq)
 
     def between(self, low: Position, high: Position) -> Rows:
         """Positions of the rows strictly between two places of the stored order, in that order."""
@@ -94,8 +113,13 @@ class Segment:
         return np.flatnonzero((times >= since_us) & (times <= until_us))
 
 
-def _by_end(segment: Segment) -> Position:
-    return segment.key
+Shelve = Callable[[Segment], Place]
+"""What a store puts in the place of a segment that is sealed."""
+
+
+def by_end_of(place: Place) -> Position:
+    """Where a segment ends, in time; unique."""
+    return (place.max_us, place.first_seq)
 
 
 class State:
@@ -109,36 +133,40 @@ class State:
 
     def __init__(
         self,
-        sealed: tuple[Segment, ...] = (),
-        by_end: "SortedKeyList[Segment, Position] | None" = None,
+        sealed: tuple[Place, ...] = (),
+        by_end: "SortedKeyList[Place, Position] | None" = None,
         parts: tuple[Columns, ...] = (),
         rows_bytes: tuple[int, int] = (0, 0),
         last_seq: int = 0,
     ) -> None:
         self.sealed = sealed
-        self.by_end = SortedKeyList(key=_by_end) if by_end is None else by_end
+        self.by_end = SortedKeyList(key=by_end_of) if by_end is None else by_end
         self.parts = parts
         self.open_rows, self.open_bytes = rows_bytes
         self.last_seq = last_seq
         self._tail: Segment | None = None
 
-    def plus(self, batch: Columns, segment_rows: int) -> "State":
-        """This state with a batch that follows it; O(batch), the joining and sealing amortised."""
+    def plus(self, batch: Columns, segment_rows: int, shelve: Shelve | None = None) -> "State":
+        """This state with a batch that follows it; O(batch), the joining and sealing amortised.
+
+        `shelve` says what stands for a segment that is sealed now.
+        """
         parts = (*self.parts, batch)
         rows = self.open_rows + len(batch)
         size = self.open_bytes + len(batch.payload.blob)
         last_seq = self.last_seq + len(batch)
         if rows >= segment_rows or size >= MAX_OPEN_BYTES:
-            return self._sealing(parts, last_seq)
+            return self._sealing(parts, last_seq, shelve)
         if len(parts) > MAX_PARTS:
             parts = compacted(parts)
         return State(self.sealed, self.by_end, parts, (rows, size), last_seq)
 
-    def _sealing(self, parts: tuple[Columns, ...], last_seq: int) -> "State":
+    def _sealing(self, parts: tuple[Columns, ...], last_seq: int, shelve: Shelve | None) -> "State":
         segment = Segment(Columns.joined(parts))
+        place: Place = segment if shelve is None else shelve(segment)
         by_end = self.by_end.copy()
-        by_end.add(segment)
-        return State((*self.sealed, segment), by_end, (), (0, 0), last_seq)
+        by_end.add(place)
+        return State((*self.sealed, place), by_end, (), (0, 0), last_seq)
 
     @property
     def tail(self) -> Segment | None:
@@ -147,19 +175,19 @@ class State:
             self._tail = Segment(Columns.joined(self.parts))
         return self._tail
 
-    def segments(self) -> list[Segment]:
+    def segments(self) -> list[Place]:
         """All rows, in seq order."""
         return [*self.sealed, *self._open()]
 
-    def _open(self) -> list[Segment]:
+    def _open(self) -> list[Place]:
         return [] if self.tail is None else [self.tail]
 
-    def ending_from(self, since_us: int) -> list[Segment]:
+    def ending_from(self, since_us: int) -> list[Place]:
         """Segments with rows at or after a time, by their first time."""
         found = [*self.by_end.irange_key(min_key=(since_us, -1)), *self._open()]
         return sorted(found, key=lambda segment: segment.min_us)
 
-    def backwards(self) -> Iterator[Segment]:
+    def backwards(self) -> Iterator[Place]:
         """Segments from the one that ends last."""
         waiting = self.tail
         for segment in reversed(self.by_end):
@@ -170,9 +198,13 @@ class State:
         if waiting is not None:
             yield waiting
 
-    def after_seq(self, seq: int) -> Iterator[Segment]:
+    def sealed_after(self, seq: int) -> tuple[Place, ...]:
+        """Sealed segments with rows behind a seq, in seq order."""
+        return self.sealed[bisect_right(self.sealed, seq, key=lambda one: one.last_seq) :]
+
+    def after_seq(self, seq: int) -> Iterator[Place]:
         """Segments with rows behind a seq, in seq order; at the tail only the newest parts are joined."""
-        yield from self.sealed[bisect_right(self.sealed, seq, key=lambda one: one.last_seq) :]
+        yield from self.sealed_after(seq)
         newest = self.parts[bisect_right(self.parts, seq, key=lambda part: part.last_seq) :]
         if newest:
             yield Segment(Columns.joined(newest))

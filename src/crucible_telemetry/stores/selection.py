@@ -1,6 +1,6 @@
 """The rows a query means, found on columns: which segments to look at, and when to stop looking. PURE."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -10,7 +10,7 @@ from crucible_telemetry.events.columns import Reader
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.stores.base import Position, Query
 from crucible_telemetry.stores.filter import ColumnFilter, Rows
-from crucible_telemetry.stores.segments import Segment, State
+from crucible_telemetry.stores.segments import Place, Segment, State
 from crucible_telemetry.stores.where import INT64_MAX, matches
 
 Ints = NDArray[np.int64]
@@ -73,46 +73,50 @@ class Selection:
         self._upto_seq = INT64_MAX if query.upto_seq is None else query.upto_seq
         self.needs_events = query.where is not None and query.where.needs_events
 
-    def first(self, after: Position | None, k: int) -> Places:
+    def first(self, after: Position | None, k: int) -> Generator[Place, Segment, Places]:
         """The first k places behind `after`; looks at few segments unless their times overlap widely."""
         low = self.low if after is None else max(self.low, after)
         best = _Best(k, 1)
-        for segment in self.state.ending_from(low[0]):
-            if segment.min_us > self.high[0] or best.beats(segment.min_us):
+        for place in self.state.ending_from(low[0]):
+            if place.min_us > self.high[0] or best.beats(place.min_us):
                 break
+            segment = yield place
             self._add(best, segment, self._rows(segment, low, self.high)[:k])
         return best.places()
 
-    def last(self, before: Position | None, k: int) -> Places:
+    def last(self, before: Position | None, k: int) -> Generator[Place, Segment, Places]:
         """The last k places before `before`, in stored order."""
         high = self.high if before is None else min(self.high, before)
         best = _Best(k, -1)
-        for segment in self.state.backwards():
-            if segment.max_us < self.low[0] or best.beats(segment.max_us):
+        for place in self.state.backwards():
+            if place.max_us < self.low[0] or best.beats(place.max_us):
                 break
-            if segment.min_us <= high[0]:
+            if place.min_us <= high[0]:
+                segment = yield place
                 self._add(best, segment, self._rows(segment, self.low, high)[::-1][:k])
         return best.places()
 
-    def by_seq(self, after: Position | None) -> Iterator[tuple[Segment, Rows]]:
-        """Rows in seq order behind `after_seq` (or the position, when it is further)."""
-        seq = self._after_seq if after is None else max(self._after_seq, after[1])
-        for segment in self.state.after_seq(seq):
-            if segment.first_seq > self._upto_seq:
-                break
-            rows = self._in_seq_order(segment)
-            yield segment, rows[rows > seq - segment.first_seq]
+    def behind_seq(self, after: Position | None) -> int:
+        """The seq behind which a reader goes on in seq order."""
+        return self._after_seq if after is None else max(self._after_seq, after[1])
 
-    def everywhere(self) -> Iterator[tuple[Segment, Rows]]:
-        """All rows, segment by segment, in seq order."""
-        for segment in self.state.segments():
-            in_time = segment.min_us <= self.high[0] and segment.max_us >= self.low[0]
-            if (
-                in_time
-                and segment.first_seq <= self._upto_seq
-                and segment.last_seq > self._after_seq
-            ):
-                yield segment, self._in_seq_order(segment)
+    def by_seq(self, seq: int) -> Iterator[Place]:
+        """Segments with rows behind a seq, in seq order."""
+        for place in self.state.after_seq(seq):
+            if place.first_seq > self._upto_seq:
+                break
+            yield place
+
+    def everywhere(self) -> Iterator[Place]:
+        """All segments that may hold rows of the query, in seq order."""
+        for place in self.state.segments():
+            in_time = place.min_us <= self.high[0] and place.max_us >= self.low[0]
+            if in_time and place.first_seq <= self._upto_seq and place.last_seq > self._after_seq:
+                yield place
+
+    def in_seq_order(self, segment: Segment) -> Rows:
+        """Its rows that fit what columns can tell."""
+        return self._kept(segment, segment.within_us(self.low[0], self.high[0]))
 
     def events(self, segment: Segment, rows: Rows) -> list[Event]:
         """The rows decoded, without those the rest of the filter refuses."""
@@ -125,24 +129,21 @@ class Selection:
         where = self._where
         return [event for event in events if matches(where, event)]
 
-    def decoded(self, seqs: Ints) -> list[Event]:
+    def decoded(self, seqs: Ints) -> Generator[Place, Segment, list[Event]]:
         """The events of these seqs, in the order given; one call of the reader per segment."""
-        segments = self.state.segments()
-        home = np.searchsorted([one.first_seq for one in segments], seqs, "right") - 1
+        places = self.state.segments()
+        home = np.searchsorted([one.first_seq for one in places], seqs, "right") - 1
         events: dict[int, Event] = {}
         for at in np.flatnonzero(np.bincount(home)).tolist() if len(seqs) else ():
+            segment = yield places[at]
             mine = seqs[home == at]
-            rows = (mine - segments[at].first_seq).tolist()
-            read = self._reader.events(segments[at].columns, rows)
+            read = self._reader.events(segment.columns, (mine - segment.first_seq).tolist())
             events.update(zip(mine.tolist(), read, strict=True))
         return [events[seq] for seq in seqs.tolist()]
 
     def _add(self, best: _Best, segment: Segment, rows: Rows) -> None:
         if len(rows):
             best.add(segment.columns.timestamp_us[rows], rows + segment.first_seq)
-
-    def _in_seq_order(self, segment: Segment) -> Rows:
-        return self._kept(segment, segment.within_us(self.low[0], self.high[0]))
 
     def _rows(self, segment: Segment, low: Position, high: Position) -> Rows:
         return self._kept(segment, segment.between(low, high))
