@@ -48,6 +48,10 @@ class PlainReader:
     def row_name(self, columns: Columns, index: int) -> str:
         return self.name(int(columns.shape[index]))
 
+    def fields(self, columns: Columns) -> dict[str, Any]:
+        """None, unless a subclass knows some."""
+        return {}
+
     def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
         return [self._event(columns, int(i)) for i in indices]
 

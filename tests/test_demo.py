@@ -47,6 +47,7 @@ def summary(latency=None, ttft=None):
         events=Events(),
         custom={},
         pool="llm operations",
+        billed="operations that wrap no counted one",
         upto_seq=4,
         since_seq=0,
         exact=True,

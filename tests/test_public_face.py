@@ -12,7 +12,7 @@ import crucible_telemetry as ct
 FACE = {
     "Between", "ConfigurationError", "Counts", "CrucibleError", "Event", "Experiment",
     "ExperimentFailed", "ExportError", "FlushResult", "Ge", "Gt", "HandlerExists", "Health", "Lab",
-    "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Lt", "Ne", "NotBuiltYet",
+    "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Lt", "MetricsConfig", "Ne", "NotBuiltYet",
     "OneOf", "Outcome", "QueryError", "Span", "Summary", "Trial", "TrialRecord",
     "UnknownExperiment", "Where", "__version__", "attach", "attach_many", "bind",
     "current_experiment", "current_span", "detach", "execute", "execute_nowait", "instrument",
@@ -129,7 +129,6 @@ async def test_verbs_and_options_that_are_not_built_yet_raise_at_the_call(tmp_pa
             exp.export(tmp_path / "x.parquet"),
             lab.start_experiment("b", budget=5),
             lab.start_experiment("b", alerts=[]),
-            lab.start_experiment("b", metrics_config={}),
             lab.start_experiment("b", export_on_exit=tmp_path / "x.parquet"),
         ]
         for call in calls:

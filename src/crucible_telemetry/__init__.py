@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from crucible_telemetry.collect.trials import TrialRecord
     from crucible_telemetry.experiment import Experiment, current_experiment
     from crucible_telemetry.lab import Lab
+    from crucible_telemetry.metrics.config import MetricsConfig
     from crucible_telemetry.metrics.figures import Summary
     from crucible_telemetry.stores.base import (
         Between,
@@ -72,6 +73,7 @@ _LATE = {
     "Experiment": "experiment",
     "current_experiment": "experiment",
     "Lab": "lab",
+    "MetricsConfig": "metrics.config",
     "Summary": "metrics.figures",
     **dict.fromkeys(
         ("Between", "Ge", "Gt", "Last", "LastN", "Le", "Lt", "Ne", "OneOf", "Where"), "stores.base"
@@ -108,6 +110,7 @@ __all__ = [
     "LifecycleError",
     "LlmCall",
     "Lt",
+    "MetricsConfig",
     "Ne",
     "NotBuiltYet",
     "OneOf",

@@ -85,7 +85,7 @@ def test_a_wrong_option_is_refused_and_named(option, value):
     assert not isinstance(told.value, NotBuiltYet)
 
 
-@pytest.mark.parametrize("option", ["metrics_config", "alerts", "budget"])
+@pytest.mark.parametrize("option", ["alerts", "budget"])
 def test_an_option_that_is_not_built_yet_says_so(option):
     with pytest.raises(NotBuiltYet, match=f"{option} is not built yet"):
         make_spec("a", {option: {}})

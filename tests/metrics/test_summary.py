@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from crucible_telemetry.events.columns import ENDS, LLM, MISSING, WRAPS, Columns
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.metrics.board import Board
+from crucible_telemetry.metrics.config import MetricsConfig
 from crucible_telemetry.metrics.figures import Cost, Latency, Summary, Timing
 from crucible_telemetry.metrics.sketch import QUANTILE_ERROR
 from crucible_telemetry.metrics.summary import live, wilson
@@ -75,9 +76,9 @@ def test_the_pool_is_llm_operations_as_soon_as_one_was_seen():
 
 def test_the_pool_can_be_chosen():
     parts = [columns(3, flags=ENDS), columns(2, 4, flags=ENDS | LLM)]
-    assert shown(*parts, pool="all").reliability.total_requests == 5
-    assert shown(parts[0], pool="llm").reliability.total_requests == 0
-    assert shown(*parts, pool="all").pool == "all operations"
+    assert shown(*parts, config=MetricsConfig(pool="all")).reliability.total_requests == 5
+    assert shown(parts[0], config=MetricsConfig(pool="llm")).reliability.total_requests == 0
+    assert shown(*parts, config=MetricsConfig(pool="all")).pool == "all operations"
 
 
 def test_what_wraps_counted_operations_costs_nothing_again():

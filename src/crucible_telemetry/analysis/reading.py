@@ -119,7 +119,14 @@ class Reading:
         first_us = min((int(part.timestamp_us.min()) for part in parts), default=None)
         last_us = max((int(part.timestamp_us.max()) for part in parts), default=None)
         timing = _timing(life, (first_us, last_us), extras)
-        return at_rest(parts, self._reader, timing, custom=extras.custom, by_event=_by_event(by))
+        return at_rest(
+            parts,
+            self._reader,
+            timing,
+            custom=extras.custom,
+            by_event=_by_event(by),
+            config=self._reader.spec.metrics_config,
+        )
 
     async def _parts(self, where: Where | None) -> list[Columns]:
         return [part async for part in self._store.columns(Query(where=where))]
@@ -135,7 +142,12 @@ class Reading:
         """Figures of a board; `span_us` is the time of the first and last event."""
         timing = _timing(life, span_us, extras)
         return figures.live(
-            board, self._reader, timing, custom=extras.custom, by_event=_by_event(by)
+            board,
+            self._reader,
+            timing,
+            custom=extras.custom,
+            by_event=_by_event(by),
+            config=self._reader.spec.metrics_config,
         )
 
 

@@ -5,7 +5,9 @@ from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from crucible_telemetry.collect.fields import NamedFields
 from crucible_telemetry.collect.spec import ExperimentSpec
 from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.words import Vocabulary
@@ -36,6 +38,7 @@ class ExperimentReader:
             (None, None), (None, "(other)")
         )
         self.errors: Vocabulary[str] = Vocabulary("", "(other)")
+        self._named = NamedFields(spec.metrics_config.custom)
 
     def name(self, shape: int) -> str:
         """Event name of a shape."""
@@ -58,6 +61,10 @@ class ExperimentReader:
             return columns.names[index]
         name: str = decode_rows([columns.payload[index]])[0][4]
         return name
+
+    def fields(self, columns: Columns) -> dict[str, NDArray[np.float64]]:
+        """Columns of the fields that `metrics_config` names, of those rows that have them."""
+        return self._named.columns(columns)
 
     def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
         """The rows at these positions as events; the dictionaries belong to the caller.

@@ -14,6 +14,7 @@ from msgspec import Struct
 from crucible_telemetry.collect.formats import format_of
 from crucible_telemetry.errors import ConfigurationError, LifecycleError, NotBuiltYet
 from crucible_telemetry.events.event import event_patterns, matches_pattern
+from crucible_telemetry.metrics.config import MetricsConfig, make_config
 
 EventFilter = Callable[[str, dict[str, Any], dict[str, Any]], bool]
 """(event, measurements, metadata) → keep it?  Sync; may run in any thread, never two at once."""
@@ -70,6 +71,7 @@ class ExperimentSpec(Struct, frozen=True, kw_only=True):
     event_filter: EventFilter | None = None
     sampling_rate: float = 1.0
     sampling_strategy: EventFilter | None = None
+    metrics_config: MetricsConfig = MetricsConfig()
     custom_metrics: Mapping[str, Any] = {}
     enrichers: tuple[Enricher, ...] = ()
     privacy: Literal["none", "metadata", "full"] = "metadata"
@@ -92,7 +94,6 @@ class ExperimentSpec(Struct, frozen=True, kw_only=True):
 
 
 LATER: Final = {
-    "metrics_config": "choosing pools and further fields comes with the whole board",
     "alerts": "alert rules come with the ledger",
     "budget": "budgets come with the ledger",
     "store": "stores that last come next; this version keeps experiments in memory",
@@ -135,6 +136,7 @@ def make_spec(name: object, options: Mapping[str, Any]) -> ExperimentSpec:
     if given.get("events") is not None:
         given["events"] = event_patterns("events", given["events"])
     _check_words(given)
+    given["metrics_config"] = make_config(given.get("metrics_config"))
     given["enrichers"] = tuple(given.get("enrichers", ()))
     for mapping in _MAPPINGS:
         given[mapping] = MappingProxyType(dict(given.get(mapping) or {}))

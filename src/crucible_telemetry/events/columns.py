@@ -213,6 +213,13 @@ class Reader(Protocol):
         """Event name of one row, generic rows included."""
         ...
 
+    def fields(self, columns: Columns) -> dict[str, NDArray[np.float64]]:
+        """The fields that `metrics_config` names and some row has, shape ``(n,)`` each.
+
+        NaN where a row has none, inf where it is none to count with (NaN, infinite).
+        """
+        ...
+
     def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
         """The rows at these positions, decoded, in the order asked for."""
         ...

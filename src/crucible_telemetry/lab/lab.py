@@ -200,7 +200,7 @@ class Lab(Registry):
         Options (keyword only, an unknown one is an error): `hypothesis`, `condition="default"`, `tags`,
         `metadata`, `sample_size`, `stop_at_sample_size`, `capture="process"|"scope"`, `events` (patterns),
         `event_filter(event, measurements, metadata) -> bool`, `sampling_rate` (share of traces kept),
-        `sampling_strategy`, `seed`, `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
+        `sampling_strategy`, `seed`, `metrics_config` (see `ct.MetricsConfig`), `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
         `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
         `on_existing="new"|"resume"|"error"`, `export_on_exit=path`.
 

@@ -49,6 +49,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     `tallies`: ``latency_ns cost_pico ttft_ns itl_ns``, those that were measured; `tokens`: moments of
     ``prompt completion total cached reasoning``; `errors`: events by error id; `with_tokens`: events
     with any token count; `unpriced`: calls to a model that should have a cost and have none;
+    `fields`: tallies of named fields, in units of 2⁻¹⁰⁷⁴; `left_out`: their NaNs and infinities.
     `paced_tokens`, `paced_ns`: completion tokens and latency of the events that have both.
     """
 
@@ -56,6 +57,8 @@ class Cell(Struct, frozen=True, kw_only=True):
     tallies: dict[str, Tally] = {}
     tokens: dict[str, Moments] = {}
     errors: dict[int, int] = {}
+    fields: dict[str, Tally] = {}
+    left_out: dict[str, int] = {}
     with_tokens: int = 0
     unpriced: int = 0
     paced_tokens: int = 0
@@ -68,6 +71,8 @@ class Cell(Struct, frozen=True, kw_only=True):
             tallies=added(self.tallies, other.tallies, Tally.plus),
             tokens=added(self.tokens, other.tokens, Moments.plus),
             errors=added(self.errors, other.errors, int.__add__),
+            fields=added(self.fields, other.fields, Tally.plus),
+            left_out=added(self.left_out, other.left_out, int.__add__),
             with_tokens=self.with_tokens + other.with_tokens,
             unpriced=self.unpriced + other.unpriced,
             paced_tokens=self.paced_tokens + other.paced_tokens,

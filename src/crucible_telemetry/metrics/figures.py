@@ -193,6 +193,29 @@ class Streaming(Struct, frozen=True, kw_only=True):
     tokens_per_second: float | None = None
 
 
+class FieldFigures(Struct, frozen=True, kw_only=True):
+    """A named field over all events that have it, in its own unit (`variance` in its square).
+
+    `left_out`: NaNs and infinities, in no other figure. `variance` is inf where it is beyond floats.
+    """
+
+    count: int = 0
+    mean: float | None = None
+    median: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p25: float | None = None
+    p50: float | None = None
+    p75: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    p99_9: float | None = None
+    std_dev: float | None = None
+    variance: float | None = None
+    left_out: int = 0
+
+
 class EventFigures(Struct, frozen=True, kw_only=True):
     """The figures of one event name; the pool rule is applied within it (`pool` says the result)."""
 
@@ -202,6 +225,8 @@ class EventFigures(Struct, frozen=True, kw_only=True):
     tokens: Tokens
     streaming: Streaming
     pool: str
+    billed: str
+    fields: dict[str, FieldFigures] = {}
 
 
 class Events(Struct, frozen=True, kw_only=True):
@@ -214,7 +239,9 @@ class Events(Struct, frozen=True, kw_only=True):
 class Summary(Struct, frozen=True, kw_only=True):
     """Everything measured of one experiment, over the events ``since_seq < seq <= upto_seq``.
 
-    `pool`: which operations latency, reliability and streaming are of. `exact`: quantiles are of the
+    `pool`: which operations latency, reliability and streaming are of; `billed`: cost and tokens.
+    `custom`: results of the custom metrics; `fields`: the named fields of `metrics_config`;
+    `switched_off`: parts that it asks not to show, which are empty here. `exact`: quantiles are of the
     values themselves; else they lie within `quantile_error` (relative) of these. All else is the same
     to the bit, live or at rest.
     """
@@ -227,7 +254,10 @@ class Summary(Struct, frozen=True, kw_only=True):
     streaming: Streaming
     events: Events
     custom: dict[str, Any]
+    fields: dict[str, FieldFigures] = {}
+    switched_off: tuple[str, ...] = ()
     pool: str
+    billed: str
     upto_seq: int
     since_seq: int
     exact: bool

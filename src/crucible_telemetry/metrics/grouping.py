@@ -29,7 +29,8 @@ from crucible_telemetry.metrics.accumulators import (
     sums_by_group,
 )
 from crucible_telemetry.metrics.cells import Cell, Key, Tally
-from crucible_telemetry.metrics.sketch import Spread
+from crucible_telemetry.metrics.reals import real_moments
+from crucible_telemetry.metrics.sketch import Floats, Spread
 
 KIND: Final = ENDS | LLM | WRAPS | RANKS
 USED: Final = ("shape", "flags", "outcome", "model", "error")
@@ -40,11 +41,15 @@ GENERIC_BASE: Final = 2**32
 
 
 class Rows(Struct, frozen=True, gc=False):
-    """What counting needs of some rows: columns by name, and the names of generic rows by position."""
+    """What counting needs of some rows: columns by name, and the names of generic rows by position.
+
+    `fields`: the named fields, as `Reader.fields` has them.
+    """
 
     n: int
     arrays: dict[str, NDArray[Any]]
     generic: dict[int, str]
+    fields: dict[str, Floats]
 
     @classmethod
     def of(cls, columns: Columns, reader: Reader) -> "Rows":
@@ -54,7 +59,7 @@ class Rows(Struct, frozen=True, gc=False):
         if not columns.shape.all():
             at = np.flatnonzero(columns.shape == GENERIC_SHAPE).tolist()
             generic = {i: reader.row_name(columns, i) for i in at}
-        return cls(len(columns), arrays, generic)
+        return cls(len(columns), arrays, generic, reader.fields(columns))
 
     @classmethod
     def joined(cls, parts: "Sequence[Rows]") -> "Rows":
@@ -67,12 +72,14 @@ class Rows(Struct, frozen=True, gc=False):
             generic.update({at + i: name for i, name in part.generic.items()})
             at += part.n
         names = {name: None for part in parts for name in part.arrays}
-        return cls(at, {name: _stacked(parts, name) for name in names}, generic)
+        arrays = {name: _stacked(parts, name) for name in names}
+        fields = {name: None for part in parts for name in part.fields}
+        return cls(at, arrays, generic, {name: _stacked_field(parts, name) for name in fields})
 
     def renamed(self, known: set[str], other: str) -> "Rows":
         """With generic rows whose name is not among the known ones under one other name."""
         names = {i: name if name in known else other for i, name in self.generic.items()}
-        return Rows(self.n, self.arrays, names)
+        return Rows(self.n, self.arrays, names, self.fields)
 
     def split(self) -> "list[Rows]":
         """Pieces small enough for exact sums in int64."""
@@ -83,7 +90,8 @@ class Rows(Struct, frozen=True, gc=False):
     def _between(self, start: int, stop: int) -> "Rows":
         arrays = {name: column[start:stop] for name, column in self.arrays.items()}
         generic = {i - start: name for i, name in self.generic.items() if start <= i < stop}
-        return Rows(min(stop, self.n) - start, arrays, generic)
+        fields = {name: column[start:stop] for name, column in self.fields.items()}
+        return Rows(min(stop, self.n) - start, arrays, generic, fields)
 
 
 def _stacked(parts: Sequence[Rows], name: str) -> NDArray[Any]:
@@ -97,6 +105,10 @@ def _stacked(parts: Sequence[Rows], name: str) -> NDArray[Any]:
     )
 
 
+def _stacked_field(parts: Sequence[Rows], name: str) -> Floats:
+    return np.concatenate([part.fields.get(name, np.full(part.n, np.nan)) for part in parts])
+
+
 def counted(rows: Rows, reader: Reader, spread: type[Spread]) -> dict[Key, Cell]:
     """The cells of at most `MOST_ROWS` rows; several shapes of one name share a cell."""
     groups = _Groups(rows)
@@ -104,6 +116,15 @@ def counted(rows: Rows, reader: Reader, spread: type[Spread]) -> dict[Key, Cell]
     for key, cell in zip(groups.keys(reader), groups.cells(spread), strict=True):
         cells[key] = cells[key].plus(cell) if key in cells else cell
     return cells
+
+
+def _cut(
+    values: NDArray[Any], there: NDArray[np.bool_], starts: Ints
+) -> tuple[list[int], NDArray[Any], Ints]:
+    """Groups that have values `there`, these values, and where each such group begins among them."""
+    counts = np.add.reduceat(there, starts, dtype=np.int64)
+    groups = np.flatnonzero(counts)
+    return groups.tolist(), values[there], np.cumsum(counts[groups]) - counts[groups]
 
 
 class _Groups:
@@ -161,6 +182,8 @@ class _Groups:
         self._add_counts(fields, values)
         self._add_pace(fields, values["completion"], values["latency_ns"])
         self._add_errors(fields)
+        for name, column in self.rows.fields.items():
+            self._add_field(fields, name, column, spread)
         return [Cell(**given) for given in fields]
 
     def _add_tallies(
@@ -193,11 +216,7 @@ class _Groups:
         values = column.astype(np.int64, copy=False)
         if values.min() >= 0:
             return list(range(len(self.starts))), values, self.starts
-        there = values >= 0
-        counts = np.add.reduceat(there, self.starts, dtype=np.int64)
-        groups = np.flatnonzero(counts)
-        starts = np.cumsum(counts[groups]) - counts[groups]
-        return groups.tolist(), values[there], starts
+        return _cut(values, values >= 0, self.starts)
 
     def _add_counts(self, fields: list[dict[str, Any]], values: dict[str, Any]) -> None:
         tokens = np.zeros(self.rows.n, bool)
@@ -248,3 +267,17 @@ class _Groups:
         pairs, counts = np.unique((group << 16) | ordered[at], return_counts=True)
         for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
             fields[pair >> 16].setdefault("errors", {})[pair & 0xFFFF] = count
+
+    def _add_field(
+        self, fields: list[dict[str, Any]], name: str, column: Floats, spread: type[Spread]
+    ) -> None:
+        """Exact moments and spread of a named field; what is not finite is counted and left out."""
+        ordered = column if self.order is None else column[self.order]
+        groups, values, starts = _cut(ordered, np.isfinite(ordered), self.starts)
+        if groups:
+            spreads = spread.of_reals(values, starts)
+            for group, part, of in zip(groups, real_moments(values, starts), spreads, strict=True):
+                fields[group].setdefault("fields", {})[name] = Tally(part, of)
+        left_out = np.add.reduceat(np.isinf(ordered), self.starts, dtype=np.int64)
+        for group in np.flatnonzero(left_out).tolist():
+            fields[group].setdefault("left_out", {})[name] = int(left_out[group])

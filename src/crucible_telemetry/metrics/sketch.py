@@ -9,13 +9,15 @@ depends on the machine.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from crucible_telemetry.metrics.accumulators import Ints, reduced
+
+Floats = NDArray[np.float64]
 
 PER_OCTAVE: Final = 32
 GAMMA: Final = 2.0 ** (1 / PER_OCTAVE)
@@ -41,7 +43,12 @@ class Spread(Protocol):
         """Both together."""
         ...
 
-    def quantiles(self, fractions: Sequence[float], low: int, high: int) -> list[float]:
+    @classmethod
+    def of_reals(cls, values: Floats, starts: Ints) -> Sequence[Any]:
+        """The same for finite floats of any sign; what it gives has `plus` and `quantiles` too."""
+        ...
+
+    def quantiles(self, fractions: Sequence[float], low: float, high: float) -> list[float]:
         """Type 7 quantiles in the unit of the values; `low`, `high`: the exact extremes."""
         ...
 
@@ -64,7 +71,7 @@ _BASE: Final = np.searchsorted(_BOUNDS, _SLOT_STARTS, "right") - 1
 _NEXT: Final = _BOUNDS[_BASE + 1]
 
 
-def bucket_index(values: Ints) -> Ints:
+def bucket_index(values: NDArray[Any]) -> Ints:
     """Index `k` of the bucket (γᵏ, γᵏ⁺¹] of each value above 0, below `NO_BUCKET` for 0; a few ns each."""
     bits = (
         values.astype(np.float64).view(np.int64) - 1
@@ -105,6 +112,11 @@ class Sketch(Struct, frozen=True, eq=False, gc=False):
         ]
 
     @classmethod
+    def of_reals(cls, values: Floats, starts: Ints) -> "list[SignedSketch]":
+        """Sketches of finite floats."""
+        return SignedSketch.of_reals(values, starts)
+
+    @classmethod
     def _of_index(cls, index: Ints, low: int) -> "Sketch":
         if low >= NO_BUCKET:
             return cls(0, low, np.bincount(index - low))
@@ -142,7 +154,7 @@ class Sketch(Struct, frozen=True, eq=False, gc=False):
             bins[at : at + len(part.bins)] += part.bins
         return Sketch(self.zeros + other.zeros, offset, bins)
 
-    def quantiles(self, fractions: Sequence[float], low: int, high: int) -> list[float]:
+    def quantiles(self, fractions: Sequence[float], low: float, high: float) -> list[float]:
         """Type 7: interpolated between the values that stand for the bins of the two adjacent ranks.
 
         Each rank's value is within `QUANTILE_ERROR` of the true one, so their mixture is, at any n.
@@ -157,8 +169,100 @@ class Sketch(Struct, frozen=True, eq=False, gc=False):
         mixed: list[float] = (lower + (upper - lower) * (position - below)).tolist()
         return mixed
 
-    def _values(self, bins: NDArray[np.intp], low: int, high: int) -> NDArray[np.float64]:
+    def _values(self, bins: NDArray[np.intp], low: float, high: float) -> NDArray[np.float64]:
         """What stands for a bin: 2·lower·upper / (lower + upper), equally far from both bounds."""
         lower = np.exp2((self.offset + bins - 1) / PER_OCTAVE)
         middle = np.where(bins > 0, lower * (2 * GAMMA / (1 + GAMMA)), 0.0)
         return np.clip(middle, low, high)
+
+
+SIGN_SHIFT: Final = 2**16
+"""Added to the index of a bucket, so that keys of positive values are positive; negative ones mirror them."""
+TINY_BITS: Final = 64
+SMALLEST_NORMAL: Final = 2.0**-1022
+
+
+def signed_keys(values: Floats) -> Ints:
+    """A bucket for each finite value, in the order of the values: 0 for zero, mirrored below it."""
+    size = np.abs(values)
+    tiny = size < SMALLEST_NORMAL  # these have no leading bit: scaled up, they get one
+    index = bucket_index(size * np.where(tiny, 2.0**TINY_BITS, 1.0))
+    index = index + SIGN_SHIFT - tiny * (TINY_BITS * PER_OCTAVE)
+    keys: Ints = np.where(size > 0, index, 0) * np.where(values < 0, -1, 1)
+    return keys
+
+
+class SignedSketch(Struct, frozen=True, eq=False, gc=False):
+    """Counts by bucket of floats of any sign: ``counts[i]`` values in the bucket ``keys[i]`` (ascending).
+
+    Sparse: at most 67,200 buckets a sign hold every float there is. `below`, `above`: the values
+    next to zero on either side, exact, so that a quantile between these has no error at all.
+    """
+
+    keys: Ints
+    counts: Ints
+    below: float
+    above: float
+
+    @classmethod
+    def of_reals(cls, values: Floats, starts: Ints) -> "list[SignedSketch]":
+        """One sketch a group."""
+        keys = signed_keys(values)
+        below = np.maximum.reduceat(np.where(values < 0, values, -np.inf), starts).tolist()
+        above = np.minimum.reduceat(np.where(values > 0, values, np.inf), starts).tolist()
+        edges = pairwise([*starts.tolist(), len(values)])
+        return [
+            cls(*np.unique(keys[start:stop], return_counts=True), low, high)
+            for (start, stop), low, high in zip(edges, below, above, strict=True)
+        ]
+
+    def plus(self, other: "SignedSketch") -> "SignedSketch":
+        """Both together."""
+        keys, where = np.unique(np.concatenate((self.keys, other.keys)), return_inverse=True)
+        counts = np.zeros(len(keys), np.int64)
+        np.add.at(counts, where, np.concatenate((self.counts, other.counts)))
+        below, above = max(self.below, other.below), min(self.above, other.above)
+        return SignedSketch(keys, counts, below, above)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SignedSketch):
+            return NotImplemented
+        nearest, others = (self.below, self.above), (other.below, other.above)
+        same = nearest == others and np.array_equal(self.keys, other.keys)
+        return same and np.array_equal(self.counts, other.counts)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def quantiles(self, fractions: Sequence[float], low: float, high: float) -> list[float]:
+        """Type 7, each within `QUANTILE_ERROR` of the exact one: its neighbours have one sign or are exact.
+
+        Below 2⁻¹⁰²² the error is at most half the smallest float more, which is how fine floats are there.
+        """
+        reached = np.cumsum(self.counts)
+        position = (int(reached[-1]) - 1) * np.asarray(fractions, np.float64)
+        below = np.floor(position)
+        lower, upper = (
+            self._ranked(rank, reached, low, high) for rank in (below, np.ceil(position))
+        )
+        share = position - below
+        # By shares, not by the difference, which may be beyond any float.
+        mixed: list[float] = np.clip(lower * (1 - share) + upper * share, lower, upper).tolist()
+        return mixed
+
+    def _ranked(self, rank: Floats, reached: Ints, low: float, high: float) -> Floats:
+        """What stands for the values at these ranks; the extremes and those next to zero are exact."""
+        at = np.searchsorted(reached, rank, "right")
+        keys = self.keys[at]
+        with np.errstate(
+            over="ignore", under="ignore"
+        ):  # the last bucket ends beyond; clipped below
+            lower = np.exp2((np.abs(keys) - SIGN_SHIFT) / PER_OCTAVE)
+            middle = lower * (2 * GAMMA / (1 + GAMMA)) * np.sign(keys)
+        values: Floats = np.clip(np.where(keys == 0, 0.0, middle), low, high)
+        negative = int(self.counts[self.keys < 0].sum())
+        positive = int(reached[-1]) - int(self.counts[self.keys > 0].sum())
+        for place, exact in ((negative - 1, self.below), (positive, self.above)):
+            values[rank == place] = exact if math.isfinite(exact) else 0.0
+        values[rank == 0] = low
+        values[rank == reached[-1] - 1] = high
+        return values

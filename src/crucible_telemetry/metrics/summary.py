@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from itertools import compress
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from crucible_telemetry.events.columns import ENDS, LLM, TOKENS, Reader, counted
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.metrics.accumulators import Moments
 from crucible_telemetry.metrics.board import Board, Cells
-from crucible_telemetry.metrics.cells import Cell, Tally
+from crucible_telemetry.metrics.cells import Cell
+from crucible_telemetry.metrics.config import Chosen, MetricsConfig, fits
 from crucible_telemetry.metrics.figures import (
     Cost,
     EventFigures,
@@ -32,27 +33,16 @@ from crucible_telemetry.metrics.figures import (
     Tokens,
 )
 from crucible_telemetry.metrics.sketch import QUANTILE_ERROR
+from crucible_telemetry.metrics.spreads import field, latency, streaming, summed
 
-Pool = Literal["auto", "llm", "all"]
-"""Operations that latency, reliability and streaming are of: ``auto`` takes llm if any was seen."""
-
-NS_PER_MS: Final = 10**6
-NS_PER_S: Final = 10**9
+DEFAULT: Final = MetricsConfig()
 PICO_PER_USD: Final = 10**12
 LLM_POOL: Final = "llm operations"
 ALL_POOL: Final = "all operations"
+BILLED_ONCE: Final = "operations that wrap no counted one"
 UNKNOWN_MODEL: Final = "(unknown)"
 Z_95: Final = 1.959963984540054
 """0.975 quantile of the normal distribution."""
-FRACTIONS: Final = {
-    "p25": 0.25,
-    "p50": 0.5,
-    "p75": 0.75,
-    "p90": 0.9,
-    "p95": 0.95,
-    "p99": 0.99,
-    "p99_9": 0.999,
-}
 
 
 def live(
@@ -62,11 +52,11 @@ def live(
     *,
     custom: Mapping[str, Any] | None = None,
     by_event: bool = False,
-    pool: Pool = "auto",
+    config: MetricsConfig = DEFAULT,
 ) -> Summary:
     """The figures of a board: constant in events, linear in cells; quantiles within `QUANTILE_ERROR`."""
     return summarised(
-        board, Figures(reader, timing, pool), custom=custom, by_event=by_event, exact=False
+        board, Figures(reader, timing, config), custom=custom, by_event=by_event, exact=False
     )
 
 
@@ -89,7 +79,10 @@ def summarised(
         streaming=parts.streaming,
         events=_events(board.cells, figures if by_event else None),
         custom=dict(custom or {}),
+        fields=parts.fields,
+        switched_off=figures.config.switched_off,
         pool=parts.pool,
+        billed=parts.billed,
         upto_seq=board.upto_seq,
         since_seq=board.since_seq,
         exact=exact,
@@ -126,26 +119,46 @@ def _events(cells: Cells, figures: "Figures | None") -> Events:
 class Figures:
     """The rules that turn cells into figures, with the words and times they need."""
 
-    def __init__(self, reader: Reader, timing: Timing, pool: Pool = "auto") -> None:
+    def __init__(self, reader: Reader, timing: Timing, config: MetricsConfig = DEFAULT) -> None:
         self.reader = reader
         self.timing = timing
-        self.pool = pool
+        self.config = config
 
     def of(self, cells: Cells) -> EventFigures:
         """All parts, of all cells or of those of one name."""
         ends = {key: cell for key, cell in cells.items() if key.flags & ENDS}
-        of_llm = {key: cell for key, cell in ends.items() if key.flags & LLM}
-        llm_only = self.pool == "llm" or (self.pool == "auto" and bool(of_llm))
-        pooled = of_llm if llm_only else ends
-        paid, used = billed(cells, _has_cost), billed(cells, _has_tokens)
+        pool, pooled = self._pooled(ends)
+        billed, paid = self._billed(cells, _has_cost)
+        _, used = self._billed(cells, _has_tokens)
+        shows = self.config
         return EventFigures(
-            latency=latency(pooled),
-            cost=self.cost(paid, _priced_successes(pooled)),
-            reliability=self.reliability(pooled),
-            tokens=self.tokens(used),
-            streaming=streaming(pooled),
-            pool=LLM_POOL if llm_only else ALL_POOL,
+            latency=latency(pooled) if shows.latency else Latency(),
+            cost=self.cost(paid, _priced_successes(pooled)) if shows.cost else Cost(),
+            reliability=self.reliability(pooled) if shows.reliability else Reliability(),
+            tokens=self.tokens(used) if shows.tokens else Tokens(),
+            streaming=streaming(pooled) if shows.streaming else Streaming(),
+            pool=pool,
+            billed=billed,
+            fields={name: field(cells.values(), name) for name in shows.custom},
         )
+
+    def _pooled(self, ends: Cells) -> tuple[str, Cells]:
+        """Operations that latency, reliability and streaming are of, and what to call them."""
+        pool = self.config.pool
+        if pool not in ("auto", "llm", "all"):
+            return _named(pool, ends)
+        of_llm = {key: cell for key, cell in ends.items() if key.flags & LLM}
+        llm_only = pool == "llm" or (pool == "auto" and bool(of_llm))
+        return (LLM_POOL, of_llm) if llm_only else (ALL_POOL, ends)
+
+    def _billed(self, cells: Cells, reports: Callable[[Cell], bool]) -> tuple[str, Cells]:
+        """What cost or tokens are of, and what to call it; `reports` says which cells have any."""
+        billed = self.config.billed
+        if billed == "auto":
+            return BILLED_ONCE, billed_once(cells, reports)
+        if billed == "all":
+            return ALL_POOL, {key: cell for key, cell in cells.items() if key.flags & ENDS}
+        return _named(billed, cells)
 
     def cost(self, cells: Cells, succeeded: int) -> Cost:
         """Cost of these operations, also per one that `succeeded`; integer pico-dollars until the last division."""
@@ -255,7 +268,7 @@ class Figures:
         return dict(sorted(types.items(), key=lambda item: (-item[1], item[0])))
 
 
-def billed(cells: Cells, reports: Callable[[Cell], bool]) -> Cells:
+def billed_once(cells: Cells, reports: Callable[[Cell], bool]) -> Cells:
     """The cells whose cost or tokens count: see `counted_once`."""
     flags = np.fromiter((key.flags for key in cells), np.uint8, len(cells))
     counts = counted_once(flags, np.fromiter(map(reports, cells.values()), np.bool_, len(cells)))
@@ -270,69 +283,15 @@ def _has_tokens(cell: Cell) -> bool:
     return cell.with_tokens > 0
 
 
+def _named(chosen: Chosen, cells: Cells) -> tuple[str, Cells]:
+    chosen = (chosen,) if isinstance(chosen, str) else chosen
+    fitting = {key: cell for key, cell in cells.items() if fits(chosen, key.name)}
+    return f"operations named {', '.join(chosen)}", fitting
+
+
 def _priced_successes(cells: Cells) -> int:
     """Successes whose cost is known, or that have none: unpriced ones would make a success look cheap."""
     return sum(c.events - c.unpriced for key, c in cells.items() if key.outcome == Outcome.OK)
-
-
-def latency(cells: Cells) -> Latency:
-    """Latency of the operations that succeeded, with the others under `by_outcome`."""
-    by_outcome = {
-        Outcome(outcome).label or "none": times(of.values(), "latency_ns")
-        for outcome, of in sorted(_by_outcome(cells).items())
-    }
-    seen = {outcome: figures for outcome, figures in by_outcome.items() if figures.count}
-    return _with_outcomes(by_outcome.get("ok", Latency()), seen)
-
-
-def _with_outcomes(figures: Latency, by_outcome: dict[str, Latency]) -> Latency:
-    fields = {name: getattr(figures, name) for name in figures.__struct_fields__}
-    return Latency(**{**fields, "by_outcome": by_outcome})
-
-
-def _by_outcome(cells: Cells) -> dict[int, Cells]:
-    outcomes: defaultdict[int, Cells] = defaultdict(dict)
-    for key, cell in cells.items():
-        outcomes[key.outcome][key] = cell
-    return outcomes
-
-
-def streaming(cells: Cells) -> Streaming:
-    """Time to first token, inter-token latency and pace of the operations that succeeded."""
-    succeeded = [cell for key, cell in cells.items() if key.outcome == Outcome.OK]
-    tokens = sum(cell.paced_tokens for cell in succeeded)
-    spent_ns = sum(cell.paced_ns for cell in succeeded)
-    return Streaming(
-        ttft=times(succeeded, "ttft_ns"),
-        itl=times(succeeded, "itl_ns"),
-        tokens_per_second=tokens * NS_PER_S / spent_ns if spent_ns else None,
-    )
-
-
-def times(cells: Iterable[Cell], name: str) -> Latency:
-    """One nanosecond measurement of these cells, in ms."""
-    tally = summed(cells, name)
-    if tally is None:
-        return Latency()
-    moments = tally.moments
-    quantiles = [value / NS_PER_MS for value in tally.quantiles(FRACTIONS.values())]
-    by_name: dict[str, Any] = dict(zip(FRACTIONS, quantiles, strict=True))
-    return Latency(
-        count=moments.n,
-        mean=moments.mean(NS_PER_MS),
-        median=by_name["p50"],
-        min=moments.minimum / NS_PER_MS,
-        max=moments.maximum / NS_PER_MS,
-        std_dev=moments.std_dev(NS_PER_MS),
-        variance=moments.variance(NS_PER_MS),
-        **by_name,
-    )
-
-
-def summed(cells: Iterable[Cell], name: str) -> Tally | None:
-    """One measurement of these cells together; None if none has it."""
-    tallies = [cell.tallies[name] for cell in cells if name in cell.tallies]
-    return reduce(Tally.plus, tallies) if tallies else None
 
 
 def _token_sums(cells: Iterable[Cell]) -> dict[str, Moments]:

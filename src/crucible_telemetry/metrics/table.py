@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from crucible_telemetry.metrics.figures import Latency, Summary
+from crucible_telemetry.metrics.figures import FieldFigures, Latency, Summary
 
 WIDE: Final = 12
 """Characters of a column of numbers."""
@@ -64,14 +64,16 @@ def _spreads(summary: Summary) -> Iterable[str]:
     rows |= {f"  {outcome}": figures for outcome, figures in others if outcome != "ok"}
     rows |= {"ttft ms": summary.streaming.ttft, "itl ms": summary.streaming.itl}
     named = {f"  {_word(name)}": of.latency for name, of in summary.events.by_event.items()}
-    shown = {name: figures for name, figures in (rows | named).items() if figures.count}
+    fields = {_word(name): figures for name, figures in summary.fields.items()}
+    rows |= fields | named
+    shown = {name: figures for name, figures in rows.items() if figures.count}
     if shown:
         width = max(12, 2 + max(map(len, shown)))
         yield " " * width + "".join(f"{word:>{WIDE}}" for word in SPREADS)
         yield from (_spread(name, figures, width) for name, figures in shown.items())
 
 
-def _spread(name: str, figures: Latency, width: int) -> str:
+def _spread(name: str, figures: Latency | FieldFigures, width: int) -> str:
     values = (number(getattr(figures, word)) for word in SPREADS)
     return f"{name:<{width}}" + "".join(f"{value:>{WIDE}}" for value in values)
 
@@ -137,6 +139,8 @@ def _word(name: str) -> str:
 
 
 def _foot(summary: Summary) -> Iterable[str]:
+    if summary.switched_off:
+        yield f"switched off: {', '.join(summary.switched_off)}"
     sampling = summary.summary.sampling
     if sampling is not None:
         yield f"a sample: {percent(sampling.share)} of the events offered were kept"
