@@ -41,6 +41,7 @@ from crucible_telemetry.events.span import LlmCall, Span, current_span, llm_call
 
 if TYPE_CHECKING:
     from crucible_telemetry import testing
+    from crucible_telemetry.collect.pricelist import estimate_cost
     from crucible_telemetry.collect.progress import Counts, FlushResult, Health
     from crucible_telemetry.collect.trial import Trial
     from crucible_telemetry.collect.trials import TrialRecord
@@ -75,6 +76,7 @@ _LATE = {
     "Lab": "lab",
     "MetricsConfig": "metrics.config",
     "Summary": "metrics.figures",
+    "estimate_cost": "collect.pricelist",
     **dict.fromkeys(
         ("Between", "Ge", "Gt", "Last", "LastN", "Le", "Lt", "Ne", "OneOf", "Where"), "stores.base"
     ),
@@ -84,7 +86,6 @@ _LATER = {
     "blocking_lab": "a lab without async comes with the integrations",
     "stats": "statistics by design come after the stores that last; analysis.welch compares two means",
     "catalog": "event catalogues come with the integrations",
-    "estimate_cost": "price tables come with enrichment",
     "join": "many machines come last",
 }
 
@@ -129,6 +130,7 @@ __all__ = [
     "current_experiment",
     "current_span",
     "detach",
+    "estimate_cost",
     "execute",
     "execute_nowait",
     "instrument",

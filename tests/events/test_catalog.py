@@ -120,7 +120,7 @@ KNOWN = [
 
 async def stored(name, measurements, metadata):
     """The one event an experiment keeps of this emit."""
-    async with ct.Lab() as lab, lab.experiment("known") as exp:
+    async with ct.Lab(prices=False) as lab, lab.experiment("known") as exp:
         await ct.execute(name, measurements, metadata)
         (event,) = await exp.events()
         assert exp.counts.stored == 1
@@ -148,7 +148,7 @@ async def test_all_events_of_the_shared_file_are_kept_and_add_up_once():
     if not SHARED.exists():
         pytest.skip("../shared is not here; its events stand in the table above")
     lines = [json.loads(line) for line in SHARED.read_text().splitlines()]
-    async with ct.Lab() as lab, lab.experiment("all") as exp:
+    async with ct.Lab(prices=False) as lab, lab.experiment("all") as exp:
         for at, line in enumerate(lines):
             await ct.execute(tuple(line["event"]), line["measurements"], line["metadata"], at_us=at)
         events = await exp.events()

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.collect.careful import MAX_BATCH, Careful, announce_first
+from crucible_telemetry.collect.library import LIBRARY
 from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.collect.progress import Prepared, Progress, advanced
 from crucible_telemetry.collect.quota import Quota
@@ -67,6 +68,8 @@ class Collector(WaitingRoom):
         self._lock = threading.RLock()
         self._busy = False
         self._prepared: Prepared | None = None
+        self.put_off = False
+        """Whether a batch waits for the price library; what may not wait for that loads it on its thread."""
         self._told = 0
         self.careful = Careful(preparer)
 
@@ -89,10 +92,12 @@ class Collector(WaitingRoom):
                     await self._hurry.wait()
             self._hurry.clear()
             while len(box):
-                if self._drain_as_actor():
-                    await checkpoint()
-                else:
+                if not self._drain_as_actor():
                     await anyio.sleep(ASIDE_S)
+                elif self.put_off:
+                    await LIBRARY.wait()
+                else:
+                    await checkpoint()
 
     def _drain_as_actor(self) -> bool:
         """One batch; False when another thread drains, for which the loop must not stand still."""
@@ -160,14 +165,15 @@ class Collector(WaitingRoom):
 
         Inside any drain an emit only appends: two drains that wait for each other would wait for ever.
         So would an emitter that holds a lock (of a logging handler, say) which users' code in the drain
-        wants: it goes on after `PATIENCE_S`, its event accepted.
+        wants: it goes on after `PATIENCE_S`, its event accepted. While the price library is being loaded
+        it waits for that, on the loop's thread too: nothing else bounds what it appends.
         """
         while self.box.full and not self.box.closed:
             inside = getattr(_here, "depth", 0) > 0
             if not self._lock.acquire(timeout=0 if inside else PATIENCE_S):
                 return
             try:
-                if self._busy or not self._drain_as_guest():
+                if self._busy or not (self._drain_as_guest() or self.load_prices()):
                     return
                 self.drained_by_emitters += 1
             finally:
@@ -192,6 +198,13 @@ class Collector(WaitingRoom):
         finally:
             self._settle(outside)
         return drained
+
+    def load_prices(self) -> bool:
+        """Where a batch waits for the price library, load it here; False where none does."""
+        waits, self.put_off = self.put_off, False
+        if waits:
+            LIBRARY.load()
+        return waits
 
     def sweep(self) -> None:
         """Rows that came after the end are counted as what they are."""
@@ -248,7 +261,7 @@ class Collector(WaitingRoom):
             while not self._busy and self.progress.consumed < target and failures < MAX_FAILURES:
                 if self.progress.consumed != where:
                     where, failures = self.progress.consumed, 0
-                failures += not self._drain_as_guest(blame=True)
+                failures += not (self._drain_as_guest(blame=True) or self.load_prices())
             if not self._busy:
                 self._drain_as_guest()  # what a crash has left untold
 
@@ -298,6 +311,11 @@ class Collector(WaitingRoom):
             if prepared is None or prepared.consumed != consumed:
                 prepared = self.careful.prepare(rows, progress.stored + 1, consumed)
                 self._prepared = prepared
+            priced = self.preparer.priced(prepared)
+            self.put_off = priced is None
+            if priced is None:
+                return False
+            self._prepared = prepared = priced
             self._commit(prepared, progress)
         except Exception as error:
             if self.store.last_seq == progress.stored:

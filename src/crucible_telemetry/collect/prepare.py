@@ -14,9 +14,11 @@ import numpy as np
 from msgspec import Struct
 
 from crucible_telemetry.collect.figures import figures
+from crucible_telemetry.collect.pricing import Pricer
 from crucible_telemetry.collect.progress import Prepared
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.wanted import Guard, count_marks
+from crucible_telemetry.collect.words import LIMIT
 from crucible_telemetry.events.columns import (
     DTYPES,
     FILL,
@@ -27,7 +29,7 @@ from crucible_telemetry.events.columns import (
     Columns,
     Payload,
 )
-from crucible_telemetry.events.enrich import Plan, constant
+from crucible_telemetry.events.enrich import Plan, constant, models
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.odd import MARKS
 from crucible_telemetry.events.privacy import sensitive
@@ -50,8 +52,10 @@ class Layout(Struct, frozen=True):
 class Preparer:
     """Prepares the batches of one experiment. Used under the drain's lock only."""
 
-    def __init__(self, reader: ExperimentReader, guard: Guard) -> None:
-        self.reader, self.guard = reader, guard
+    def __init__(
+        self, reader: ExperimentReader, guard: Guard, pricer: Pricer | None = None
+    ) -> None:
+        self.reader, self.guard, self._pricer = reader, guard, pricer
         self._layouts: dict[Any, Layout] = {}
 
     def prepare(self, rows: Sequence[bytes], first_seq: int, consumed: int) -> Prepared:
@@ -78,7 +82,28 @@ class Preparer:
             rows = [rows[i] for i in keep]
             decoded = [decoded[i] for i in keep]
         columns = self._columns(rows, decoded, first_seq, marks) if rows else None
-        return Prepared(consumed, taken, columns, filtered, sampled_out, 0, marks)
+        beyond = {} if columns is None else self._beyond(columns, decoded)
+        return Prepared(consumed, taken, columns, filtered, sampled_out, 0, marks, beyond=beyond)
+
+    def priced(self, prepared: Prepared) -> Prepared | None:
+        """See `Pricer.priced`; as it is where nothing is to be priced."""
+        if prepared.priced or self._pricer is None:
+            return prepared
+        return self._pricer.priced(prepared)
+
+    def _beyond(
+        self, columns: Columns, decoded: list[list[Any]]
+    ) -> dict[int, tuple[str | None, str | None]]:
+        """(provider, model) of the rows whose model has no number of its own."""
+        if not self.reader.models.full:
+            return {}
+        names: dict[int, tuple[str | None, str | None]] = {}
+        for at in np.flatnonzero(columns.model == LIMIT).tolist():
+            name, measurements, metadata = dictionaries(decoded[at])
+            plan = Plan(name, list(measurements), list(metadata))
+            named = models([(v,) for v in (*measurements.values(), *metadata.values())], plan)
+            names[at] = (None, None) if named is None else (named[0][0], named[1][0])
+        return names
 
     def _columns(
         self, rows: list[bytes], decoded: list[list[Any]], first_seq: int, marks: "Counter[str]"

@@ -50,7 +50,11 @@ class Quarantined(Struct, frozen=True, kw_only=True):
 
 
 class Prepared(Struct, frozen=True, gc=False):
-    """What became of `taken` rows: columns to keep (None when none is), and counts of the others."""
+    """What became of `taken` rows: columns to keep (None when none is), and counts of the others.
+
+    `priced`: tokens × price has been filled in; until then `beyond` holds (provider, model) by row, where
+    the vocabulary had no number left for them.
+    """
 
     consumed: int
     taken: int
@@ -60,6 +64,8 @@ class Prepared(Struct, frozen=True, gc=False):
     quarantined: int
     marks: "Counter[str]"
     casualties: tuple[Quarantined, ...] = ()
+    beyond: dict[int, tuple[str | None, str | None]] = {}
+    priced: bool = False
 
 
 class Progress(Struct, frozen=True, kw_only=True):

@@ -82,6 +82,7 @@ class ExperimentSpec(Struct, frozen=True, kw_only=True):
     seed: int = 0
     on_existing: Literal["new", "resume", "error"] = "new"
     export_on_exit: Any = None
+    prices: Any = None
 
     @property
     def sampled(self) -> bool:
@@ -97,7 +98,6 @@ LATER: Final = {
     "alerts": "alert rules come with the ledger",
     "budget": "budgets come with the ledger",
     "store": "stores that last come next; this version keeps experiments in memory",
-    "prices": "price tables come with enrichment",
     "system_metrics": "sampling the machine comes with the integrations",
     "cluster": "many machines come last",
 }

@@ -65,7 +65,7 @@ class Guard:
         try:
             return bool(fn(name, _copy(measurements), _copy(metadata)))
         except BaseException as error:  # noqa: BLE001 - anything, a cancelled task's error too
-            self._failed(kind, error, marks)
+            self.failed(kind, error, marks)
             return True
 
     def _sampled_in(self, row: list[Any], ordinal: int, marks: "Counter[str]") -> bool:
@@ -79,10 +79,13 @@ class Guard:
         number = int(root[16:], 16) if isinstance(root, str) else root
         return mix(number ^ self._seed) < self._threshold
 
-    def _failed(self, kind: str, error: BaseException, marks: "Counter[str]") -> None:
+    def failed(
+        self, kind: str, error: BaseException, marks: "Counter[str]", events: int = 1
+    ) -> None:
+        """A user's callable raised: so many events are marked, and the first reason is kept."""
         if isinstance(error, INTERRUPTS) or (self.guest and isinstance(error, BLAMELESS)):
             raise error  # a guest's stack or memory is short; the collector's may do
-        marks[kind] += 1
+        marks[kind] += events
         self.first_error.setdefault(kind, told(error))
 
     # -- what may be kept ------------------------------------------------------------------------
@@ -131,7 +134,7 @@ class Guard:
             numbers, words = self.spec.redact(name, _copy(measurements), _copy(metadata))
             return plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
         except BaseException as error:  # noqa: BLE001 - and what it should have hidden must not be kept
-            self._failed("redact", error, marks)
+            self.failed("redact", error, marks)
             return {k: v for k, v in measurements.items() if type(v) in _NUMBERS}, {}
 
     def _private(self, values: dict[str, Any], marks: "Counter[str]") -> dict[str, Any]:
@@ -151,7 +154,7 @@ class Guard:
                 more = _found(enricher(name, _copy(measurements), _copy(metadata)))
                 metadata = {**metadata, **plain_mapping(more, deep=True)}
             except BaseException as error:  # noqa: BLE001 - as in `_passes`
-                self._failed("enricher", error, marks)
+                self.failed("enricher", error, marks)
         return metadata
 
 

@@ -20,12 +20,17 @@ class Vocabulary(Generic[T]):
         self._limit = limit
         self._other = other
 
+    @property
+    def full(self) -> bool:
+        """Whether new words share the last number."""
+        return len(self.words) >= self._limit
+
     def number(self, word: T) -> int:
         """The number of a word, new words included."""
         found = self._numbers.get(word)
         if found is not None:
             return found
-        if len(self.words) >= self._limit:
+        if self.full:
             return self._limit
         # The word before its number: a reader that has the number finds the word.
         self.words.append(word)

@@ -95,7 +95,7 @@ class Questions:
         collector = self._collector
         if collector.loop.is_here():
             target = collector.box.accepted
-            while collector.drain_now(target):
+            while collector.drain_now(target) or collector.load_prices():
                 pass
 
     async def metrics(self, where: Where | None = None, *, by: str | None = None) -> Summary:

@@ -13,11 +13,8 @@ import anyio
 
 from crucible_telemetry import process
 from crucible_telemetry.collect.collector import Collector
-from crucible_telemetry.collect.prepare import Preparer
-from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.pricelist import read_prices
 from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, make_spec
-from crucible_telemetry.collect.trials import Trials
-from crucible_telemetry.collect.wanted import Guard
 from crucible_telemetry.errors import (
     ConfigurationError,
     CrucibleError,
@@ -28,6 +25,7 @@ from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab.assemble import assembled
 from crucible_telemetry.lab.options import LATER_VERBS, check_lab, taken_up
 from crucible_telemetry.lab.registry import Registry
 from crucible_telemetry.lab.running import RunningExperiment
@@ -36,7 +34,6 @@ from crucible_telemetry.runtime.children import ChildSpec, Node, Report, Supervi
 from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
 from crucible_telemetry.runtime.restart import Backoff, Intensity, Restart
 from crucible_telemetry.runtime.supervisor import Supervisor
-from crucible_telemetry.stores.memory import MemoryStore
 
 RESTARTS: Final = Intensity(restarts=3, period_s=5.0)
 BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
@@ -54,6 +51,13 @@ class Lab(Registry):
     larger than this has its large values replaced by length and hash. `close_timeout_s` bounds closing.
     `privacy_key`: the key of the hashes that stand for redacted texts; a fresh one by default, so that
     hashes compare within a lab only.
+
+    `prices`: what a call costs whose event says tokens and a model, but no cost. A mapping by
+    ``"provider/model"`` or ``"model"``, ``{"my-model": {"input_usd_per_mtok": 1.0, "output_usd_per_mtok":
+    2.0}}``, a ``.json`` or ``.toml`` file of that form or LiteLLM's, or a callable ``(provider, model,
+    day)`` that returns such an entry or None; what it does not know is looked up in the price library
+    (extra ``[prices]``) at the event's own time. False prices nothing. Nobody knows: the call is
+    `unpriced`. An experiment may be given prices of its own.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Lab(Registry):
         max_event_bytes: int = 2**20,
         close_timeout_s: float = 10.0,
         privacy_key: bytes | None = None,
+        prices: Any = None,
         **options: Any,
     ) -> None:
         own = {
@@ -72,6 +77,7 @@ class Lab(Registry):
         }  # fmt: skip
         check_lab(url, own, options)
         super().__init__()
+        self._prices = read_prices(prices)
         self._unheard = Unheard(lambda: self.any_living)
         self.state = "new"
         self._handle_signals = handle_signals
@@ -202,7 +208,7 @@ class Lab(Registry):
         `event_filter(event, measurements, metadata) -> bool`, `sampling_rate` (share of traces kept),
         `sampling_strategy`, `seed`, `metrics_config` (see `ct.MetricsConfig`), `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
         `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
-        `on_existing="new"|"resume"|"error"`, `export_on_exit=path`.
+        `on_existing="new"|"resume"|"error"`, `export_on_exit=path`, `prices` (default: the lab's).
 
         Callables run in the drain, in whatever thread drains: they are sync, and must not take a lock
         that is held around an emit.
@@ -247,9 +253,7 @@ class Lab(Registry):
             raise ConfigurationError(
                 "lab", "experiments are started on the event loop the lab was opened on"
             )
-        reader = ExperimentReader(experiment_id, spec, Trials())
-        preparer = Preparer(reader, Guard(spec, self._key))
-        collector = Collector(reader, preparer, MemoryStore(reader), spec.mailbox_size)
+        collector = assembled(experiment_id, spec, self._prices, self._key)
         collector.box.max_event_bytes = self._max_event_bytes
         return collector
 
