@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from rich.console import Console
@@ -96,7 +97,6 @@ def test_ctrl_c_keeps_what_was_replayed_and_says_where(tmp_path):
     ) as process:  # fmt: skip
         while "time_s" not in process.stdout.readline():
             pass
-        import time
 
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -116,3 +116,22 @@ def test_the_table_of_columns_fits_the_terminal(tmp_path, width):
         shown = console.export_text()
     assert max(map(len, shown.splitlines())) <= width
     assert "latency" in shown
+
+
+def test_a_reader_that_leaves_ends_the_replay_without_a_word(tmp_path):
+    trace(tmp_path / "t.jsonl", [{"latency_ms": at} for at in range(1000)])
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-u", "-c", CODE, "replay", "t.jsonl"],
+        cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        process.stdout.close()
+        assert process.wait(timeout=30) == 1
+        assert process.stderr.read() == ""
+
+
+def test_an_export_that_fails_is_the_error_of_the_replay(tmp_path):
+    trace(tmp_path / "t.jsonl", [{"latency_ms": 1}])
+    (tmp_path / "file").touch()
+    done = crucible("replay", "t.jsonl", "--out", "file", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot export to 'file/t.jsonl'" in done.stderr.splitlines()[-1]

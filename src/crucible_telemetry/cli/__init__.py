@@ -60,3 +60,8 @@ def main() -> None:
         sys.exit(f"crucible needs {package}: pip install 'crucible-telemetry[{EXTRAS[package]}]'")
     except CrucibleError as error:
         sys.exit(f"crucible: {error}")
+    except BrokenPipeError:
+        from crucible_telemetry.cli.output import close_output  # noqa: PLC0415 - needs the extra
+
+        close_output()
+        sys.exit(1)

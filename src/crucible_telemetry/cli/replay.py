@@ -26,7 +26,7 @@ def replay(  # noqa: PLR0913 - a command's options
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...", help="Traces: .json .jsonl .csv .tsv, also packed (.gz .zst)."
+            metavar="FILE", help="Traces: .json .jsonl .csv .tsv, also packed (.gz .zst)."
         ),
     ],
     *,
@@ -62,8 +62,8 @@ def replay(  # noqa: PLR0913 - a command's options
 ) -> None:
     """Replay your own traces of LLM calls: one experiment for each file, with its summary.
 
-    Columns are mapped to fields by their names; the table says which and why. Units come from names
-    (latency_ms, ttft_s) or from you, never from the size of a number.
+    Columns are read as fields by their names; a table says which and why.
+    Units come from names (latency_ms, ttft_s) or from you, never from sizes.
     """
     said = Options(
         mapped=tuple(parse_override(text) for text in mapped or ()),
@@ -120,7 +120,8 @@ class Session:
         tell_bad(trace, report)
         await exp.stop()
         self.console.print(str(await exp.metrics()), markup=False, highlight=False, soft_wrap=True)
-        await exp.export(target)  # again: a failed export at the stop is only logged
+        if exp.export_error is not None:
+            raise exp.export_error
         self.target = None
         self.console.print(
             f"{report.rows - report.bad:,} of {report.rows:,} rows replayed; events written to {target}\n",

@@ -147,11 +147,11 @@ async def make_directory(out: Path) -> None:
         raise ExportError(str(out), error.strerror or str(error)) from error
 
 
-async def take_away(arm: Arm, out: Path, console: Console) -> None:
-    """Every stored event as a line of JSON, under the experiment's name; ExportError when that fails."""
-    path = _file(arm.trace, out)
-    await arm.exp.export(path)  # again: a failed export at the stop is only logged
-    console.print(f"events written to {path}", soft_wrap=True, highlight=False)
+def taken_away(arm: Arm, out: Path, console: Console) -> None:
+    """Say where every stored event is a line of JSON since the stop; ExportError when that failed."""
+    if arm.exp.export_error is not None:
+        raise arm.exp.export_error
+    console.print(f"events written to {_file(arm.trace, out)}", soft_wrap=True, highlight=False)
 
 
 def accounted(arms: list[Arm], console: Console) -> bool:
@@ -205,5 +205,5 @@ async def demo(
             show_summary(arm, summary, speed, console)
         show_difference(arms, summaries, speed, console)
         for arm in arms:
-            await take_away(arm, out, console)
+            taken_away(arm, out, console)
         return accounted(arms, console)

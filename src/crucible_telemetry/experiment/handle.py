@@ -55,6 +55,8 @@ class Experiment(Questions):
         """Whether its data was given up; see `cleanup`."""
         self.exported = False
         """Whether `export_on_exit` has been seen to."""
+        self.export_error: Exception | None = None
+        """Why it could not be written; the lab's log says so too."""
         collector.owner = self
         if self._custom.streams:
             collector.after_commit = (*collector.after_commit, self._custom.tell)

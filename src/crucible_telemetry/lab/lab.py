@@ -192,6 +192,7 @@ class Lab(Registry):
         try:
             await experiment.export(path)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be closed
+            experiment.export_error = error
             self._report[experiment.id] = str(error) or repr(error)
 
     # -- experiments ----------------------------------------------------------------------------
