@@ -22,7 +22,7 @@ CASES = [
     ),
     (
         {"input_tokens": 2, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 5},
-        {"input_tokens": 17, "cached_tokens": 10},
+        {"input_tokens": 17, "cached_tokens": 10, "cache_write_tokens": 5},
     ),
     ({"input_tokens": 2, "cache_read_input_tokens": None}, {"input_tokens": 2}),
     ({"input_tokens": True, "output_tokens": -1, "total_tokens": "7"}, {}),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.events.enrich import Place, column_at
 from crucible_telemetry.events.event import GENERIC_SHAPE
+from crucible_telemetry.events.numbers import Place, column_at
 from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries
 
 Floats = NDArray[np.float64]

@@ -7,9 +7,11 @@ from typing import Any, Final
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events import enrich
 from crucible_telemetry.events.columns import ENDS, LLM, RANK_SHIFT
-from crucible_telemetry.events.enrich import Column, Plan
+from crucible_telemetry.events.enrich import Plan
 from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.numbers import Column
 from crucible_telemetry.events.outcome import ERROR_KEYS, JUDGES, error_type
+from crucible_telemetry.events.tokens import tokens
 
 _FAILING: Final = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.CANCELLED})
 
@@ -40,8 +42,7 @@ def figures(
     found["cost_pico"] = enrich.cost(values, plan, odd)
     found["ttft_ns"] = enrich.durations(values, plan.streaming, odd)
     found["itl_ns"] = enrich.inter_token(values, plan.itl, odd)
-    for field, places in plan.tokens.items():
-        found[field] = enrich.tokens(values, places, odd)
+    found.update(tokens(values, plan.tokens, odd))
     return {name: column for name, column in found.items() if column is not None}
 
 

@@ -42,11 +42,15 @@ MAX_TOKENS: Final = 2**31 - 1
 
 
 class Layout(Struct, frozen=True):
-    """What the drain knows of a shape: where figures are read, and which values need a look."""
+    """What the drain knows of a shape: where figures are read, and which values need a look.
+
+    `of_span`: for rows that a span of ours ended, where these are read otherwise.
+    """
 
     plan: Plan
     sensitive: tuple[int, ...]
     name: str
+    of_span: "Layout | None" = None
 
 
 class Preparer:
@@ -123,9 +127,21 @@ class Preparer:
                 for i in at or ():
                     self._generic(rows, decoded[i], i, out, marks)
                 continue
-            chosen = decoded if at is None else [decoded[i] for i in at]
-            self._group(rows, self._layout(shape), chosen, at, out, marks)
+            for layout, some in self._by_unit(self._layout(shape), decoded, at):
+                chosen = decoded if some is None else [decoded[i] for i in some]
+                self._group(rows, layout, chosen, some, out, marks)
         return out.columns(first_seq, rows, shapes)
+
+    def _by_unit(
+        self, layout: Layout, decoded: list[list[Any]], at: list[int] | None
+    ) -> "list[tuple[Layout, list[int] | None]]":
+        """One group, or two where the catalog's unit is not ns: our own spans measure in ns."""
+        if layout.of_span is None:
+            return [(layout, at)]
+        places = range(len(decoded)) if at is None else at
+        ours = [i for i in places if is_span(decoded[i])]
+        others = [i for i in places if not is_span(decoded[i])]
+        return [(which, some) for which, some in ((layout.of_span, ours), (layout, others)) if some]
 
     def _group(
         self,
@@ -207,6 +223,8 @@ class Preparer:
         layout = self._layouts.get(key) or self._remember(
             key, name, list(measurements), list(metadata)
         )
+        if layout.of_span is not None and is_span(row):
+            layout = layout.of_span
         values = [(value,) for value in (*measurements.values(), *metadata.values())]
         header = [(item,) for item in row[:HEADER]]
         out.put([at], header, figures(layout.plan, values, 1, self.reader, marks))
@@ -227,7 +245,11 @@ class Preparer:
     def _remember(self, key: Any, name: str, numbers: list[str], words: list[str]) -> Layout:
         keys = (*numbers, *words)
         delicate = tuple(at for at, k in enumerate(keys) if self.guard.redacts and sensitive(k))
-        layout = Layout(Plan(name, numbers, words), delicate, name)
+        plan = Plan(name, numbers, words)
+        of_span = None
+        if plan.known.unit != "ns":
+            of_span = Layout(Plan(name, numbers, words, of_span=True), delicate, name)
+        layout = Layout(plan, delicate, name, of_span)
         if len(self._layouts) < _MAX_PLANS:
             self._layouts[key] = layout
         return layout
@@ -235,6 +257,12 @@ class Preparer:
 
 _FLAT_NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _REAL: Final = frozenset({int, float, bool})
+
+
+def is_span(row: list[Any]) -> bool:
+    """Whether a decoded row is the start or end of a span of ours: it has a span id of its own."""
+    link = row[3]
+    return link is not None and link[0] is not None
 
 
 def _floats(column: Sequence[Any]) -> list[float]:

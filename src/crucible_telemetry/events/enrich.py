@@ -1,51 +1,48 @@
 """Values as they were measured → latency, cost, tokens and outcome, a column at a time. PURE.
 
-A `Plan` says, once per shape, where each figure is read. The readers below take whole columns: their
-quick way is a type check and the column itself, since most producers send what is expected.
+A `Plan` says, once per shape, where each figure is read; the readers below take whole columns.
 Units come from the key or the catalog, never from the size of a number. Durations become integer ns,
-costs integer pico-dollars; what is negative, not finite or beyond int64 stays raw and is counted.
+costs integer pico-dollars.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from math import isfinite
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import Outcome
-from crucible_telemetry.events.fields import dig
 from crucible_telemetry.events.known import NS_PER, EventInfo
+from crucible_telemetry.events.numbers import (
+    MISSING,
+    Column,
+    Place,
+    column_at,
+    first_of,
+    places_of,
+    whole,
+)
 from crucible_telemetry.events.outcome import OUTCOME_KEYS
+from crucible_telemetry.events.tokens import TokenPlan
 
-MISSING: Final = -(2**63)
-NO_TOKENS: Final = -1
-_LIMIT: Final = 2**62
-_TOKEN_LIMIT: Final = 2**31
-_INT: Final = {int}
-_NULL: Final = {type(None)}
 _STR: Final = {str}
 PICO: Final = 10**12
 
-Column = Sequence[Any]
-Place = tuple[int, tuple[str, ...]]
-"""Which value of a row, and the path inside it."""
-
-TOKEN_KEYS: Final = {
-    "prompt": ("tokens.prompt", "tokens.input", "usage.input_tokens", "usage.prompt_tokens",
-               "input_tokens", "prompt_tokens", "gen_ai.usage.input_tokens"),
-    "completion": ("tokens.completion", "tokens.output", "usage.output_tokens",
-                   "usage.completion_tokens", "output_tokens", "completion_tokens",
-                   "gen_ai.usage.output_tokens"),
-    "total": ("tokens.total", "usage.total_tokens", "total_tokens"),
-    "cached": ("tokens.cached_input", "tokens.cached", "usage.cached_tokens",
-               "usage.cache_read_tokens", "cached_tokens", "gen_ai.usage.cache_read.input_tokens"),
-    "reasoning": ("tokens.reasoning", "usage.reasoning_tokens", "reasoning_tokens",
-                  "gen_ai.usage.reasoning.output_tokens"),
-}  # fmt: skip
 _HASHABLE: Final = frozenset({str, int, bool, type(None)})
 FIRST_CHUNK_KEYS: Final = ("streaming.time_to_first_chunk",)
 """Time to first token as req_llm reports it, in ns."""
-COST_KEYS: Final = ("cost_usd", "cost", "total_cost", "usage.total_cost")
+OTEL_DURATIONS: Final = ("gen_ai.client.operation.duration", "gen_ai.server.request.duration")
+"""Metrics of the OpenTelemetry GenAI conventions, all in seconds."""
+OTEL_FIRST: Final = (
+    "gen_ai.server.time_to_first_token",
+    "gen_ai.client.operation.time_to_first_chunk",
+    "gen_ai.response.time_to_first_chunk",
+)
+OTEL_NEXT: Final = (
+    "gen_ai.server.time_per_output_token",
+    "gen_ai.client.operation.time_per_output_chunk",
+)
+COST_KEYS: Final = ("cost_usd", "cost", "total_cost", "usage.total_cost", "usage.cost")
+_PAIRS: Final = (("start", "stop"), ("started_at", "ended_at"), ("start_time", "end_time"))
 
 
 class Plan:
@@ -65,54 +62,77 @@ class Plan:
     )
 
     def __init__(
-        self, name: str, measurement_keys: Sequence[str], metadata_keys: Sequence[str]
+        self,
+        name: str,
+        measurement_keys: Sequence[str],
+        metadata_keys: Sequence[str],
+        *,
+        of_span: bool = False,
     ) -> None:
+        """`of_span`: for ends of our own spans, whose plain durations are ns whatever the catalog says."""
         self.known: EventInfo = known(name)
+        unit = "ns" if of_span else self.known.unit
         numbers = {key: at for at, key in enumerate(measurement_keys)}
         words = {key: at + len(measurement_keys) for at, key in enumerate(metadata_keys)}
         first_words = {**numbers, **words}
         first_numbers = {**words, **numbers}
         self.keys = (*measurement_keys, *metadata_keys)
-        self.latency = _durations(first_numbers, "duration", self.known.unit) or _durations(
-            first_numbers, "latency", self.known.latency_unit
+        self.latency = (
+            _durations(first_numbers, "duration", unit)
+            or _durations(first_numbers, "latency", self.known.latency_unit)
+            or _in_seconds(first_numbers, OTEL_DURATIONS)
         )
-        self.span_of = self._start_and_stop(first_numbers)
-        self.streaming = _durations(first_numbers, "ttft", "ns") + [
-            (place, NS_PER["ns"]) for place in _places(first_words, FIRST_CHUNK_KEYS)
+        self.span_of = _start_and_stop(first_numbers, unit)
+        self.streaming = [
+            *_durations(first_numbers, "ttft", "ns"),
+            *((place, NS_PER["ns"]) for place in places_of(first_words, FIRST_CHUNK_KEYS)),
+            *_in_seconds(first_numbers, OTEL_FIRST),
         ]
-        self.itl = _durations(first_numbers, "itl", "ns")
-        self.cost = _places(
+        self.itl = [*_durations(first_numbers, "itl", "ns"), *_in_seconds(first_numbers, OTEL_NEXT)]
+        self.cost = places_of(
             first_words, (key for key in COST_KEYS if key != "cost" or self.known.money)
         )
-        self.tokens = {
-            field: places
-            for field, keys in TOKEN_KEYS.items()
-            if (places := _places(first_words, keys))
-        }
+        self.tokens = TokenPlan(first_words)
         self.model = {
-            "provider": _places(
-                first_words, ("provider", "gen_ai.provider.name", "gen_ai.system", "model.provider")
-            ),
-            "model": _places(
+            "provider": places_of(
                 first_words,
-                ("model", "model_name", "gen_ai.response.model", "gen_ai.request.model"),
+                (
+                    "provider",
+                    "gen_ai.provider.name",
+                    "gen_ai.system",
+                    "custom_llm_provider",
+                    "ls_provider",
+                    "model.provider",
+                ),
+            ),
+            "model": places_of(
+                first_words,
+                (
+                    "model",
+                    "model_name",
+                    "gen_ai.response.model",
+                    "gen_ai.request.model",
+                    "ls_model_name",
+                ),
             ),
         }
         # A start has no outcome, whatever it carries.
         keys = () if self.known.suffix == "start" else OUTCOME_KEYS
-        self.outcome = [(key, at) for key in keys for at, _ in _places(first_words, (key,))]
+        self.outcome = [(key, at) for key in keys for at, _ in places_of(first_words, (key,))]
 
-    def _start_and_stop(self, at: dict[str, int]) -> tuple[int, int, int] | None:
-        for unit, factor in {**NS_PER, "": NS_PER[self.known.unit]}.items():
-            tail = f"_{unit}" if unit else ""
-            for start, stop in (
-                ("start", "stop"),
-                ("started_at", "ended_at"),
-                ("start_time", "end_time"),
-            ):
-                if start + tail in at and stop + tail in at:
-                    return at[start + tail], at[stop + tail], factor
-        return None
+
+def _start_and_stop(at: dict[str, int], plain_unit: str) -> tuple[int, int, int] | None:
+    """(start, stop, ns per unit): the first pair of keys that is there."""
+    for unit, factor in {**NS_PER, "": NS_PER[plain_unit]}.items():
+        tail = f"_{unit}" if unit else ""
+        for start, stop in _PAIRS:
+            if start + tail in at and stop + tail in at:
+                return at[start + tail], at[stop + tail], factor
+    return None
+
+
+def _in_seconds(at: dict[str, int], keys: Sequence[str]) -> list[tuple[Place, int]]:
+    return [(place, NS_PER["s"]) for place in places_of(at, keys)]
 
 
 def _durations(at: dict[str, int], stem: str, plain_unit: str | None) -> list[tuple[Place, int]]:
@@ -127,60 +147,6 @@ def _durations(at: dict[str, int], stem: str, plain_unit: str | None) -> list[tu
     return found
 
 
-def _places(at: dict[str, int], keys: Iterable[str]) -> list[Place]:
-    """Where dotted keys may be: the key as it is, or a path into a container."""
-    found: list[Place] = []
-    for key in keys:
-        head, _, tail = key.partition(".")
-        if key in at:
-            found.append((at[key], ()))
-        elif tail and head in at:
-            found.append((at[head], tuple(tail.split("."))))
-    return found
-
-
-def column_at(columns: Sequence[Column], place: Place) -> Column:
-    """One value of each row."""
-    position, path = place
-    column = columns[position]
-    return [dig(value, path) for value in column] if path else column
-
-
-def whole(column: Column, factor: int, odd: Counter[str], limit: int = _LIMIT) -> Column | None:
-    """Numbers × `factor` as integers from 0 to below `limit`, `MISSING` where there is none.
-
-    None when no row has one.
-    """
-    kinds = set(map(type, column))
-    if kinds == _INT:
-        scaled = column if factor == 1 else [value * factor for value in column]
-        if min(scaled) >= 0 and max(scaled) < limit:
-            return scaled
-    if kinds == _NULL:
-        return None
-    scaled = [_whole(value, factor, odd, limit) for value in column]
-    return scaled if any(value != MISSING for value in scaled) else None
-
-
-def _whole(value: Any, factor: int, odd: Counter[str], limit: int) -> int:
-    if type(value) is float:
-        if not isfinite(value):
-            odd["not_finite"] += 1
-            return MISSING
-        number = round(value * factor) if abs(value) < limit else limit  # 1e308 s is inf ns
-    elif type(value) is int:
-        number = value * factor
-    else:
-        return MISSING
-    if number < 0:
-        odd["negative"] += 1
-        return MISSING
-    if number >= limit:
-        odd["beyond_int64"] += 1
-        return MISSING
-    return number
-
-
 def means(column: Column) -> Column:
     """Lists of inter-token latencies as the mean of their numbers; other values as they are."""
     if list not in set(map(type, column)):
@@ -191,13 +157,6 @@ def means(column: Column) -> Column:
 def _mean(values: list[Any]) -> float | None:
     numbers = [value for value in values if type(value) in (int, float)]
     return sum(numbers) / len(numbers) if numbers else None
-
-
-def first_of(found: list[Column]) -> Column | None:
-    """Row by row the first column that has a value."""
-    if len(found) <= 1:
-        return found[0] if found else None
-    return [next((v for v in row if v != MISSING), MISSING) for row in zip(*found, strict=True)]
 
 
 def durations(
@@ -238,15 +197,6 @@ def cost(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Column | N
     """Cost in pico-dollars, where a row says it."""
     found = [whole(column_at(columns, place), PICO, odd) for place in plan.cost]
     return first_of([column for column in found if column is not None])
-
-
-def tokens(columns: Sequence[Column], places: list[Place], odd: Counter[str]) -> Column | None:
-    """Token counts, `NO_TOKENS` where there is none."""
-    found = [whole(column_at(columns, place), 1, odd, _TOKEN_LIMIT) for place in places]
-    merged = first_of([column for column in found if column is not None])
-    if merged is None or type(merged) is tuple:  # a tuple is a column as it was: nothing is missing
-        return merged
-    return [NO_TOKENS if value == MISSING else value for value in merged]
 
 
 def models(columns: Sequence[Column], plan: Plan) -> tuple[Column, Column] | None:

@@ -32,6 +32,11 @@ from crucible_telemetry.events.usage import FIELDS, usage_counts
 
 LLM_REQUEST: Final = "llm.request"
 _COUNTED: Final = frozenset({*FIELDS, "cost_usd", "cost", "total_cost"})
+_SHORT: Final = {
+    "cached": "cached_tokens",
+    "cache_write": "cache_write_tokens",
+    "reasoning": "reasoning_tokens",
+}
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-|\Z)"
 )
@@ -284,17 +289,17 @@ class LlmCall(Span):
     def usage(self, usage: Any = None, **counts: int | None) -> None:
         """Record token usage: a client's usage object or mapping, or counts by name.
 
-        Names: `input_tokens`, `output_tokens`, `cached` (of the input), `reasoning` (of the output).
+        Names: `input_tokens`, `output_tokens`, `cached` and `cache_write` (of the input), `reasoning`
+        (of the output).
         """
         found: dict[str, Any] = {} if usage is None else usage_counts(usage)
-        aliases = {"cached": "cached_tokens", "reasoning": "reasoning_tokens"}
-        unknown = counts.keys() - {*FIELDS, *aliases}
+        unknown = counts.keys() - {*FIELDS, *_SHORT}
         if unknown:
-            allowed = ", ".join((*FIELDS, *aliases))
+            allowed = ", ".join((*FIELDS, *_SHORT))
             raise TypeError(f"usage() knows {allowed}; not {', '.join(sorted(unknown))}")
         for key, value in counts.items():
             if value is not None:
-                found[aliases.get(key, key)] = value
+                found[_SHORT.get(key, key)] = value
         self.measurements.update(found)
 
     def cost(self, usd: float) -> None:

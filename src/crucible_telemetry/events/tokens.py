@@ -1,0 +1,181 @@
+"""Token counts of a batch: columns of usage records, or of rows that carry the counts themselves. PURE.
+
+The counts are those of `usage.py`, whatever provider's spelling they come in.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from crucible_telemetry.events.fields import dig
+from crucible_telemetry.events.numbers import MISSING, Column, first_of, places_of, whole
+from crucible_telemetry.events.usage import ADDED, INCLUSIVE, PATHS
+
+NO_TOKENS: Final = -1
+_LIMIT: Final = 2**31
+_RECORDS: Final = ("tokens", "usage", "usage_metadata", "token_usage")
+"""Keys whose value, a mapping, is a usage record."""
+_OTEL: Final = "gen_ai.usage."
+_SHORT: Final = {
+    "input_tokens": ("prompt", "input"),
+    "output_tokens": ("completion", "output"),
+    "total_tokens": ("total",),
+    "cached_tokens": ("cached_input", "cached"),
+    "cache_write_tokens": ("cache_write",),
+    "reasoning_tokens": ("reasoning",),
+}
+"""Names that mean counts inside a record only: a plain ``prompt`` is a text."""
+_COLUMNS: Final = {
+    "input_tokens": "prompt",
+    "output_tokens": "completion",
+    "total_tokens": "total",
+    "cached_tokens": "cached",
+    "cache_write_tokens": "cache_write",
+    "reasoning_tokens": "reasoning",
+}
+_INSIDE: Final = {field: (*paths, *_SHORT[field]) for field, paths in PATHS.items()}
+_FLAT: Final = {
+    field: (*paths, *(_OTEL + path for path in paths)) for field, paths in PATHS.items()
+}
+_HEADS: Final = frozenset(
+    key.partition(".")[0]
+    for table in (_INSIDE, ADDED)
+    for keys in table.values()
+    for key in keys
+)  # fmt: skip
+_MOST_KINDS: Final = 64
+
+Paths = dict[str, list[tuple[str, ...]]]
+
+
+class Record:
+    """Where counts stand in usage records that have certain keys."""
+
+    __slots__ = ("added", "paths")
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        heads = dict.fromkeys(keys, 0)
+        self.paths = _paths(heads, _INSIDE)
+        self.added = _paths(heads, ADDED)
+
+
+class TokenPlan:
+    """Where the token counts of one shape are read: in records, then in the row itself."""
+
+    __slots__ = ("added", "flat", "kinds", "records")
+
+    def __init__(self, at: dict[str, int]) -> None:
+        self.records = [at[key] for key in _RECORDS if key in at]
+        self.flat = {
+            field: found for field, keys in _FLAT.items() if (found := places_of(at, keys))
+        }
+        self.added = {} if INCLUSIVE in at else {
+            field: found for field, keys in ADDED.items() if (found := places_of(at, keys))
+        }  # fmt: skip
+        self.kinds: dict[frozenset[str], Record] = {}
+
+    def record(self, dicts: Sequence[dict[Any, Any]]) -> Record:
+        """How to read these records; remembered by the keys they have."""
+        keys = _HEADS.intersection(set().union(*dicts))
+        kind = self.kinds.get(keys)
+        if kind is None:
+            kind = Record(keys)
+            if len(self.kinds) < _MOST_KINDS:
+                self.kinds[keys] = kind
+        return kind
+
+
+def _paths(heads: dict[str, int], table: dict[str, tuple[str, ...]]) -> Paths:
+    """The paths of a table whose first key is there, cut into keys."""
+    return {
+        field: found
+        for field, keys in table.items()
+        if (found := [(head, *rest) for key in keys for head, *rest in [key.split(".")] if head in heads])
+    }  # fmt: skip
+
+
+def tokens(columns: Sequence[Column], plan: TokenPlan, odd: "Counter[str]") -> dict[str, Column]:
+    """Token counts by column name, `NO_TOKENS` where a row has none."""
+    found: dict[str, list[Column]] = {}
+    for at in plan.records:
+        for field, column in _in_records(columns[at], plan, odd).items():
+            found.setdefault(field, []).append(column)
+    if plan.flat or plan.added:
+        flat = _merged(plan.flat, lambda place: _at(columns, place), odd)
+        _add(flat, plan.added, lambda place: _at(columns, place), ())
+        for field, column in flat.items():
+            found.setdefault(field, []).append(column)
+    return {
+        _COLUMNS[field]: _filled(merged)
+        for field, some in found.items()
+        if (merged := first_of(some)) is not None
+    }
+
+
+def _at(columns: Sequence[Column], place: tuple[int, tuple[str, ...]]) -> Column:
+    position, path = place
+    return [dig(value, path) for value in columns[position]] if path else columns[position]
+
+
+def _in_records(column: Column, plan: TokenPlan, odd: "Counter[str]") -> dict[str, Column]:
+    """Counts by field of a column of mappings (and of what else stands there)."""
+    dicts = [value for value in column if type(value) is dict]
+    if not dicts:
+        return {}
+    record = plan.record(dicts)
+
+    def read(path: tuple[str, ...]) -> Column:
+        return [dig(value, path) for value in column]
+
+    found = _merged(record.paths, read, odd)
+    if record.added:
+        inclusive = [type(value) is dict and INCLUSIVE in value for value in column]
+        _add(found, record.added, read, inclusive)
+    return found
+
+
+def _merged(
+    places: dict[str, list[Any]], read: Callable[[Any], Column], odd: "Counter[str]"
+) -> dict[str, Column]:
+    """For each field the first number its places have, row by row."""
+    found: dict[str, Column] = {}
+    for field, some in places.items():
+        numbers = [whole(read(place), 1, odd, _LIMIT) for place in some]
+        merged = first_of([column for column in numbers if column is not None])
+        if merged is not None:
+            found[field] = merged
+    return found
+
+
+def _add(
+    found: dict[str, Column],
+    added: dict[str, list[Any]],
+    read: Callable[[Any], Column],
+    inclusive: Sequence[bool],
+) -> None:
+    """Add what stands beside a count, in rows that are not inclusive; what is odd was counted before."""
+    for field, places in added.items():
+        beside = [whole(read(place), 1, Counter(), _LIMIT) for place in places]
+        columns = [column for column in beside if column is not None]
+        if not columns:
+            continue
+        base = found.get(field) or [MISSING] * len(columns[0])
+        sums = [
+            _sum((value, *more)) if any(n != MISSING for n in more) else value
+            for value, *more in zip(base, *columns, strict=True)
+        ]
+        if inclusive:
+            rows = zip(inclusive, base, sums, strict=True)
+            sums = [old if as_it_is else new for as_it_is, old, new in rows]
+        found[field] = sums
+
+
+def _sum(values: Iterable[int]) -> int:
+    total = sum(value for value in values if value != MISSING)
+    return total if total < _LIMIT else MISSING
+
+
+def _filled(column: Column) -> Column:
+    if type(column) is tuple:  # a column as it was: nothing is missing
+        return column
+    return [NO_TOKENS if value == MISSING else value for value in column]
