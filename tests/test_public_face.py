@@ -11,8 +11,8 @@ import crucible_telemetry as ct
 
 FACE = {
     "Between", "ConfigurationError", "Counts", "CrucibleError", "Event", "Experiment",
-    "ExperimentFailed", "ExportError", "FlushResult", "Ge", "Gt", "HandlerExists", "Health", "Lab",
-    "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Lt", "MetricsConfig", "Ne", "NotBuiltYet",
+    "ExperimentFailed", "ExportError", "FlushResult", "Ge", "Gt", "HandlerExists", "Health", "JsonlMetricsStore", "Lab",
+    "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Lt", "MetricPoint", "MetricsConfig", "MetricsStore", "Ne", "NotBuiltYet",
     "OneOf", "Outcome", "QueryError", "Span", "Summary", "Trial", "TrialRecord",
     "UnknownExperiment", "Where", "__version__", "attach", "attach_many", "bind",
     "current_experiment", "current_span", "detach", "estimate_cost", "execute", "execute_nowait", "instrument",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from crucible_telemetry.collect.trial import Trial
     from crucible_telemetry.collect.trials import TrialRecord
     from crucible_telemetry.experiment import Experiment, current_experiment
+    from crucible_telemetry.export.series import JsonlMetricsStore
     from crucible_telemetry.lab import Lab
     from crucible_telemetry.metrics.config import MetricsConfig
     from crucible_telemetry.metrics.figures import Summary
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         OneOf,
         Where,
     )
+    from crucible_telemetry.stores.series import MetricPoint, MetricsStore
 
 __version__ = "0.1.0"
 
@@ -74,7 +76,10 @@ _LATE = {
     "Experiment": "experiment",
     "current_experiment": "experiment",
     "Lab": "lab",
+    "JsonlMetricsStore": "export.series",
+    "MetricPoint": "stores.series",
     "MetricsConfig": "metrics.config",
+    "MetricsStore": "stores.series",
     "Summary": "metrics.figures",
     "estimate_cost": "collect.pricelist",
     **dict.fromkeys(
@@ -103,6 +108,7 @@ __all__ = [
     "Gt",
     "HandlerExists",
     "Health",
+    "JsonlMetricsStore",
     "Lab",
     "LabClosed",
     "Last",
@@ -111,7 +117,9 @@ __all__ = [
     "LifecycleError",
     "LlmCall",
     "Lt",
+    "MetricPoint",
     "MetricsConfig",
+    "MetricsStore",
     "Ne",
     "NotBuiltYet",
     "OneOf",

@@ -66,3 +66,34 @@ async def test_f29_names_ids_tags_and_items_write_nothing_outside_the_folder(nam
         assert "/" not in exp.id
         assert exp.counts.stored == 1
     assert everything(tmp_path) == {str(root), str(path)}
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name and len(name) <= 256])
+@pytest.mark.asyncio
+async def test_f29_run_ids_of_metrics_write_nothing_outside_the_folder(name, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    before = everything(tmp_path)
+    store = ct.JsonlMetricsStore(root)
+    try:
+        store.record(name, "m", 1)
+    except ct.ConfigurationError:
+        assert name == "\ud800"
+        return
+    await store.flush()
+    made = everything(tmp_path) - before
+    assert [pathlib.Path(path).parent for path in made] == [root]
+    assert [point.run_id for point in await store.read(name)] == [name]
+
+
+@pytest.mark.asyncio
+async def test_f29_a_link_in_the_folder_of_metrics_is_not_followed(tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "r.jsonl").symlink_to(outside)
+    store = ct.JsonlMetricsStore(tmp_path / "root")
+    store.record("r", "m", 1)
+    with pytest.raises(OSError, match="r.jsonl"):
+        await store.flush()
+    assert outside.read_text() == "mine"

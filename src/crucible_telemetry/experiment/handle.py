@@ -26,6 +26,7 @@ from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.events.span import Span
 from crucible_telemetry.experiment.questions import LATER_VERBS, Questions
 from crucible_telemetry.experiment.scopes import ExperimentScope, ExperimentSpan
+from crucible_telemetry.experiment.series import ExperimentSeries
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.loops import Signal
 
@@ -110,6 +111,11 @@ class Experiment(Questions):
     def health(self) -> Health:
         """How collecting goes: lag, drain time, mailbox peak, what was replaced, what was quarantined."""
         return health_of(self._collector, self.state.value, self._custom.failed)
+
+    @property
+    def series(self) -> ExperimentSeries:
+        """Training metrics by step, kept as events: ``exp.series.record("run-1", "loss", 0.3, step=1)``."""
+        return ExperimentSeries(self, self._collector)
 
     # -- scopes ---------------------------------------------------------------------------------
 
