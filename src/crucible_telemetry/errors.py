@@ -13,6 +13,7 @@
     ├── HandlerExists (ValueError)        a handler id is taken
     ├── ExportError (OSError)             a file could not be written; nothing torn is left behind
     ├── TraceError (ValueError)           a trace to be replayed could not be read
+    ├── ComparisonError (ValueError)      a comparison that would not be honest
     ├── QueryError (ValueError)           a window or filter makes no sense
     ├── SequenceGap (ValueError)          a batch does not follow what the store holds
     └── RuntimeFault                      actors and supervisors
@@ -137,6 +138,17 @@ class TraceError(CrucibleError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class ComparisonError(CrucibleError, ValueError):
+    """Two experiments cannot be compared by this metric: which, and why."""
+
+    def __init__(self, metric: str, reason: str) -> None:
+        super().__init__(metric, reason)
+        self.metric, self.reason = metric, reason
+
+    def __str__(self) -> str:
+        return f"cannot compare {self.metric!r}: {self.reason}"
 
 
 class QueryError(CrucibleError, ValueError):

@@ -5,8 +5,6 @@ from typing import Any, Final
 
 from crucible_telemetry.metrics.figures import FieldFigures, Latency, Summary
 
-WIDE: Final = 12
-"""Characters of a column of numbers."""
 SPREADS: Final = ("count", "mean", "p50", "p90", "p99", "max", "std_dev")
 """Figures of a spread that a line shows."""
 MOST_LINES: Final = 12
@@ -66,16 +64,21 @@ def _spreads(summary: Summary) -> Iterable[str]:
     named = {f"  {_word(name)}": of.latency for name, of in summary.events.by_event.items()}
     fields = {_word(name): figures for name, figures in summary.fields.items()}
     rows |= fields | named
-    shown = {name: figures for name, figures in rows.items() if figures.count}
-    if shown:
-        width = max(12, 2 + max(map(len, shown)))
-        yield " " * width + "".join(f"{word:>{WIDE}}" for word in SPREADS)
-        yield from (_spread(name, figures, width) for name, figures in shown.items())
+    lines = [_spread(name, figures) for name, figures in rows.items() if figures.count]
+    if lines:
+        yield from _aligned([("", *SPREADS), *lines])
 
 
-def _spread(name: str, figures: Latency | FieldFigures, width: int) -> str:
-    values = (number(getattr(figures, word)) for word in SPREADS)
-    return f"{name:<{width}}" + "".join(f"{value:>{WIDE}}" for value in values)
+def _spread(name: str, figures: Latency | FieldFigures) -> tuple[str, ...]:
+    return (name, *(number(getattr(figures, word)) for word in SPREADS))
+
+
+def _aligned(lines: list[tuple[str, ...]]) -> Iterable[str]:
+    """Names to the left, figures to the right, no column wider than it must be: 80 characters mostly do."""
+    name, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
+    for line in lines:
+        cells = (f"{cell:>{width + 2}}" for cell, width in zip(line[1:], others, strict=True))
+        yield f"{line[0]:<{max(name, 10)}}" + "".join(cells)
 
 
 def _reliability(summary: Summary) -> Iterable[str]:
