@@ -14,7 +14,7 @@ from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.numbers import Place, column_at
-from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries
+from crucible_telemetry.events.shape import HEADER, SHAPES, Row, decode_rows, dictionaries
 
 Floats = NDArray[np.float64]
 _REAL: Final = frozenset({int, float, bool})
@@ -94,10 +94,8 @@ def _places(at: dict[str, int], field: str) -> list[Place]:
     return [(at[head], path) for head, path in heads if head in at]
 
 
-def _decoded(columns: Columns, at: NDArray[np.intp]) -> list[list[Any]]:
-    blob, offsets = columns.payload.blob, columns.payload.offsets
-    bounds = zip(offsets[at].tolist(), offsets[at + 1].tolist(), strict=True)
-    return decode_rows([blob[start:end] for start, end in bounds])
+def _decoded(columns: Columns, at: NDArray[np.intp]) -> list[Row]:
+    return decode_rows(columns.payload.some(at))
 
 
 def _numbers(column: Sequence[Any]) -> Floats:

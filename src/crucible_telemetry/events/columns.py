@@ -91,6 +91,12 @@ class Payload:
         offsets = self.offsets
         return self.blob[int(offsets[index]) : int(offsets[index + 1])]
 
+    def some(self, at: NDArray[np.intp]) -> list[bytes]:
+        """The rows at these positions."""
+        blob, offsets = self.blob, self.offsets
+        bounds = zip(offsets[at].tolist(), offsets[at + 1].tolist(), strict=True)
+        return [blob[start:end] for start, end in bounds]
+
     def rows(self) -> list[bytes]:
         """All rows, cut apart again."""
         blob, ends = self.blob, self.offsets.tolist()

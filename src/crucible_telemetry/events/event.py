@@ -53,7 +53,7 @@ class CategoryField:
         return self if event is None else event.fields.get(self.name)
 
 
-class Event(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+class Event(Struct, frozen=True, gc=False, omit_defaults=True):
     """One stored event: what was measured, what was computed from it, and whose it is.
 
     `timestamp_us` counts microseconds since the Unix epoch (UTC); stored order is `(timestamp_us, seq)`.
