@@ -67,10 +67,14 @@ def numpy_figures(columns) -> list:
     return found
 
 
+async def _collected(parts) -> list:
+    return [part async for part in parts]
+
+
 def at_rest(stage: Stage, exp, options: Options) -> str:
     from crucible_telemetry.stores.base import Query
 
-    parts = stage.run(exp._collector.store.columns(Query()))
+    parts = stage.run(_collected(exp._collector.store.columns(Query())))
     names = ("latency_ns", "prompt", "completion", "total", "outcome", "shape", "model")
     ready = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 

@@ -41,9 +41,7 @@ class Slice(Struct, frozen=True, eq=False):
     @property
     def payload(self) -> list[bytes]:
         """The rows as they are stored."""
-        offsets, blob = self.columns.payload.offsets, self.columns.payload.blob
-        bounds = zip(offsets[self.rows].tolist(), offsets[self.rows + 1].tolist(), strict=True)
-        return [blob[start:end] for start, end in bounds]
+        return self.columns.payload.some(self.rows)
 
 
 class Walk:
