@@ -134,8 +134,8 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         with part.open("xb") as file:
             yield file
         part.replace(path)
-    except ExportError:
-        raise  # of the chunks, and says it better
+    except ExportError as error:  # what the chunks are made of knows no path
+        raise ExportError(str(path), error.reason) from error
     except OSError as error:
         raise ExportError(str(path), error.strerror or str(error)) from error
     finally:

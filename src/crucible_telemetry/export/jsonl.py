@@ -1,7 +1,7 @@
 """JSON Lines: one event a line, nested as it was emitted. PURE.
 
-A line has the fields of `Event` that are not None; ``ends``, ``llm``, ``wraps``, ``marked`` where they hold
-(what the event counts as, see `events.columns`); ``encoded`` where JSON lacks a word (see `words`); and
+A line has the fields of `Event` that are not None; ``ends``, ``llm``, ``wraps``, ``marked``, ``rank`` where they
+hold (what the event counts as, see `events.columns`); ``encoded`` where JSON lacks a word (see `words`); and
 ``exact``, the integers, for the rare figure whose milliseconds or dollars do not lead back to them.
 """
 
@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 from msgspec.structs import asdict
 
-from crucible_telemetry.events.columns import ENDS, LLM, MARKED, MISSING, NANO, WRAPS
+from crucible_telemetry.events.columns import MISSING, NANO
 from crucible_telemetry.events.event import Event
+from crucible_telemetry.export.columns import counted_as
 from crucible_telemetry.export.walk import Slice
-from crucible_telemetry.export.words import sayable, utf8
+from crucible_telemetry.export.words import sayable
 
-FLAGS: Final = {"ends": ENDS, "llm": LLM, "wraps": WRAPS, "marked": MARKED}
 FLOAT_EXACT: Final = 2**51
 """Below it an integer / 1e6 or / 1e12 leads back to the integer: two roundings err by less than a half."""
 
@@ -33,8 +33,7 @@ def _plain_rows() -> "msgspec.msgpack.Decoder[Any]":
 
 _PLAIN: Final = _plain_rows()
 _TAILS: Final = [
-    b"".join(f',"{name}":true'.encode() for name, bit in FLAGS.items() if flags & bit) + b"}\n"
-    for flags in range(256)
+    b"," * bool(said := counted_as(flags)) + (_encode(said)[1:] + b"\n") for flags in range(256)
 ]
 
 
@@ -78,14 +77,15 @@ def _exact(some: Slice) -> list[dict[str, int]]:
 def line_fields(event: Event, flags: int, exact: dict[str, int]) -> dict[str, Any]:
     """What the line of an event says, before any word is chosen."""
     fields = {key: value for key, value in asdict(event).items() if value is not None}
-    fields |= {name: True for name, bit in FLAGS.items() if flags & bit}
-    return fields | ({"exact": exact} if exact else {})
+    return fields | counted_as(flags) | ({"exact": exact} if exact else {})
 
 
 def _careful(event: Event, flags: int, exact: dict[str, int]) -> bytes:
+    return row_line(line_fields(event, flags, exact))
+
+
+def row_line(fields: dict[str, Any]) -> bytes:
+    """The line of any fields."""
     encoded: dict[str, str] = {}
-    fields = {
-        utf8(key): sayable(value, f"/{key}", encoded)
-        for key, value in line_fields(event, flags, exact).items()
-    }
-    return _encode(fields | ({"encoded": encoded} if encoded else {})) + b"\n"
+    said = sayable(fields, "", encoded)
+    return _encode(said | ({"encoded": encoded} if encoded else {})) + b"\n"

@@ -6,12 +6,12 @@ decoded a slice at a time. So memory does not grow with events (but for those sa
 byte each), whatever order they came in.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from anyio.lowlevel import checkpoint
-from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -31,12 +31,16 @@ MAX_JOINED_BYTES: Final = 64 * 2**20
 Ints = NDArray[np.int64]
 
 
-class Slice(Struct, frozen=True, eq=False):
+class Slice:
     """Some rows of one part, next to each other in order of time."""
 
-    columns: Columns
-    rows: NDArray[np.intp]
-    events: list[Event]
+    def __init__(self, columns: Columns, rows: NDArray[np.intp], reader: Reader) -> None:
+        self.columns, self.rows, self._reader = columns, rows, reader
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """The rows as events, decoded when first asked for."""
+        return self._reader.events(self.columns, self.rows.tolist())
 
     @property
     def payload(self) -> list[bytes]:
@@ -58,7 +62,7 @@ class Walk:
         self._query = Query(where=where, upto_seq=store.last_seq)
         self._stretches: list[Query] | None = None
 
-    async def slices(self) -> AsyncIterator[Slice]:
+    async def slices(self) -> AsyncGenerator[Slice, None]:
         """All of them, in order of (time, seq); the loop gets its turn after each slice."""
         if self._stretches is None:
             self._stretches = await self._survey()
@@ -66,7 +70,7 @@ class Walk:
             parts = [part async for part in self._store.columns(stretch)]
             for part, rows in _in_order(parts):
                 for some in _bounded(part, rows):
-                    yield Slice(part, some, self._reader.events(part, some.tolist()))
+                    yield Slice(part, some, self._reader)
                     await checkpoint()
                     self._check()
 

@@ -1,20 +1,39 @@
 """A walk over a store → the chunks of a file, in the format and with the columns somebody wishes for."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from msgspec import Struct
 
-from crucible_telemetry.errors import ConfigurationError, NotBuiltYet
-from crucible_telemetry.export import jsonl
-from crucible_telemetry.export.walk import Walk
+from crucible_telemetry.errors import ConfigurationError, ExportError
+from crucible_telemetry.events.event import Event
+from crucible_telemetry.events.odd import told
+from crucible_telemetry.export import jsonl, table
+from crucible_telemetry.export.columns import BOXES, Union, check_columns, flat_row
+from crucible_telemetry.export.walk import Slice, Walk
 from crucible_telemetry.stores.base import Where
+
+Row = dict[str, Any]
+Step = Mapping[str, Callable[[Any], Any]] | Callable[[Row], Row]
 
 
 class Wishes(Struct, frozen=True, kw_only=True):
-    """What of the events is to be written, and how; checked before anything is read."""
+    """What of the events is to be written, and how; checked before anything is read.
+
+    `where`: only events that fit. `columns`: only these, in this order, as ``timestamp_us``, ``latency_ms`` or
+    ``metadata.user.name`` (see `export.columns`); one that no event has is an error. `transformers`: a
+    mapping from column to ``fn(value)`` (None where an event lacks it), or ``fn(row)`` that takes and
+    returns a dictionary by column, or several of both in order; one that raises ends the export with an
+    `ExportError` that names it and the event, and leaves no file. For CSV it is asked twice for each event,
+    since the header comes first. `flat`: JSON Lines by column like CSV, not nested; so is what has `columns`
+    or `transformers`.
+    """
 
     where: Where | None = None
+    columns: tuple[str, ...] | None = None
+    transformers: tuple[Step, ...] = ()
+    flat: bool = False
 
 
 def wishes_of(where: Where | None, options: Mapping[str, Any]) -> Wishes:
@@ -23,13 +42,119 @@ def wishes_of(where: Where | None, options: Mapping[str, Any]) -> Wishes:
         raise ConfigurationError("where", f"want ct.Where(...), not {where!r}")
     for option in options:
         if option not in Wishes.__struct_fields__:
-            raise ConfigurationError(option, "unknown option of export")
-    return Wishes(where=where, **options)
+            raise ConfigurationError(
+                option, f"unknown option of export; known are {', '.join(Wishes.__struct_fields__)}"
+            )
+    given = dict(options)
+    given["columns"] = _columns(given.get("columns"))
+    given["transformers"] = _steps(given.get("transformers"))
+    if not isinstance(given.get("flat", False), bool):
+        raise ConfigurationError("flat", f"want True or False, not {given['flat']!r}")
+    return Wishes(where=where, **given)
+
+
+def _columns(given: Any) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    named = not isinstance(given, str) and isinstance(given, Sequence)
+    if not named or not given or not all(isinstance(name, str) for name in given):
+        raise ConfigurationError("columns", f"want a list of names, not {given!r}")
+    if len(set(given)) < len(given):
+        raise ConfigurationError("columns", f"a column comes twice: {list(given)!r}")
+    return tuple(given)
+
+
+def _steps(given: Any) -> tuple[Step, ...]:
+    if given is None:
+        return ()
+    steps = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for step in steps:
+        fns = step.values() if isinstance(step, Mapping) else (step,)
+        if not all(map(callable, fns)):
+            raise ConfigurationError("transformers", f"want callables, not {step!r}")
+    return steps
 
 
 async def chunks_of(walk: Walk, kind: str, wishes: Wishes) -> AsyncGenerator[bytes, None]:
-    """The file's content, some events a chunk."""
-    if kind != "jsonl":
-        raise NotBuiltYet("csv", "to come")
-    async for some in walk.slices():
-        yield jsonl.lines(some)
+    """The file's content, some events a chunk; `ConfigurationError` for columns that no event has."""
+    names: Sequence[str] = ()
+    if kind == "csv" or wishes.columns is not None:
+        names = await _names(walk, wishes)
+    lines = _writer(kind, names, wishes)
+    if kind == "csv":
+        yield table.header(names)
+    async with aclosing(walk.slices()) as slices:
+        async for some in slices:
+            yield lines(some)
+
+
+async def _names(walk: Walk, wishes: Wishes) -> Sequence[str]:
+    """The columns to write: those wished for, else the union over all events."""
+    union = Union()
+    made: dict[str, None] = {}
+    async with aclosing(walk.slices()) as slices:
+        async for some in slices:
+            union.add(some)
+            if wishes.columns is None:
+                union.check_size()
+            if wishes.transformers:
+                for event, flags in _with_flags(some):
+                    made.update(dict.fromkeys(_transformed(event, flags, wishes)))
+    names = [*union.names, *(name for name in made if name not in union.keys)]
+    names = list(dict.fromkeys(names))
+    targets = [name for step in wishes.transformers if isinstance(step, Mapping) for name in step]
+    check_columns((*(wishes.columns or ()), *targets), names, empty=not union.events)
+    return wishes.columns or names
+
+
+def _writer(kind: str, names: Sequence[str], wishes: Wishes) -> Callable[[Slice], bytes]:
+    if wishes.transformers:
+        return lambda some: b"".join(_rows(some, kind, names, wishes))
+    if kind == "csv":
+        return table.Table(names).lines
+    if wishes.flat or wishes.columns is not None:
+        return lambda some: b"".join(_rows(some, kind, names, wishes))
+    return jsonl.lines
+
+
+def _rows(some: Slice, kind: str, names: Sequence[str], wishes: Wishes) -> list[bytes]:
+    rows = [_transformed(event, flags, wishes) for event, flags in _with_flags(some)]
+    if kind == "csv":
+        return [table.row_line(names, row) for row in rows]
+    if names:
+        rows = [{name: row[name] for name in names if name in row} for row in rows]
+    return [jsonl.row_line(row) for row in rows]
+
+
+def _with_flags(some: Slice) -> list[tuple[Event, int]]:
+    return list(zip(some.events, some.columns.flags[some.rows].tolist(), strict=True))
+
+
+def _transformed(event: Event, flags: int, wishes: Wishes) -> Row:
+    row = flat_row(event, flags)
+    row |= {box: getattr(event, box) for box in BOXES if box in (wishes.columns or ())}
+    for step in wishes.transformers:
+        row = _stepped(row, step, event)
+    return row
+
+
+def _stepped(row: Row, step: Step, event: Event) -> Row:
+    if isinstance(step, Mapping):
+        return row | {
+            name: _asked(fn, row.get(name), event, repr(name)) for name, fn in step.items()
+        }
+    after = _asked(step, row, event, "the row")
+    if not isinstance(after, dict):
+        kind = type(after).__name__
+        raise ExportError("file", f"event {event.event_id}: a transformer returned {kind}, no dict")
+    return {str(name): value for name, value in after.items()}
+
+
+def _asked(fn: Callable[[Any], Any], value: Any, event: Event, what: str) -> Any:
+    try:
+        return fn(value)
+    except Exception as error:
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise ExportError(
+            "file", f"event {event.event_id}: transformer {name} of {what} raised {told(error)}"
+        ) from error

@@ -1,0 +1,193 @@
+r"""Values ↔ the cells of a CSV file, and nested keys ↔ its columns. PURE.
+
+======================  =========================================================================
+value                   cell
+======================  =========================================================================
+None, not there         nothing at all
+True, False             ``true``, ``false``
+int                     its digits
+float                   the shortest digits that read back as it (``1.0``, ``5e-324``, ``-0.0``)
+NaN, infinities         ``NaN``, ``Infinity``, ``-Infinity``
+text                    itself; in quotes where it is empty or could be read as any other kind
+list, empty dictionary  JSON in quotes
+bytes                   ``{"crucible:bytes":"…base64…"}`` in quotes
+======================  =========================================================================
+
+What is not in quotes and no number, boolean or NaN is text too. A text that a spreadsheet could run as a
+formula gets an apostrophe in front (OWASP, "CSV injection": one that begins with ``= + - @``, their full-width
+forms, a tab, a carriage return or line feed, spaces and quotes before them looked through); so does one that
+begins with an apostrophe, ``[`` or ``{``, which makes all of it reversible: in quotes, one leading apostrophe
+is taken away. Numbers are never touched. NaN and infinities inside a list are words, and stay so.
+
+A column is the path of its keys with dots between, ``metadata.user.name``; a dot inside a key is written ``\.``
+and a backslash ``\\``.
+"""
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from crucible_telemetry.export.words import FLOATS, float_word, sayable
+
+MARK_BYTES: Final = "crucible:bytes"
+
+_BARE: Final = re.compile(
+    r"[A-Za-z_][A-Za-z0-9_./:;()#%&+*=-]*(?: [A-Za-z0-9_./:;()#%&+*=-]+)*"
+).fullmatch
+_SPECIAL: Final = frozenset({"true", "false", "nan", "inf", "infinity"})
+_DELICATE: Final = re.compile(
+    r"['\[{]|[\s\"'\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
+).match
+_INTEGER: Final = re.compile(r"-?[0-9]{1,20}").fullmatch
+_FLOAT: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?").fullmatch
+_TOKENS: Final = re.compile(r"\\.|\.|[^\\.]+|\\", re.DOTALL).findall
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def text_cell(text: str) -> str:
+    """A text as a cell; see the module."""
+    if _BARE(text) and text.lower() not in _SPECIAL:
+        return text
+    if _DELICATE(text):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"'
+
+
+def cell(value: Any) -> str:
+    """Any value as a cell."""
+    kind = type(value)
+    if kind is str:
+        return text_cell(value)
+    if value is None:
+        return ""
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int:
+        return int.__repr__(value)
+    if kind is float:
+        return repr(value) if math.isfinite(value) else float_word(value)
+    return _json_cell(value) if kind in (bytes, list, dict, tuple) else text_cell(str(value))
+
+
+def _json_cell(value: Any) -> str:
+    text = _encode(sayable(_bytes_marked(value), "", {})).decode()
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _bytes_marked(value: Any) -> Any:
+    if type(value) is bytes:
+        return {MARK_BYTES: base64.b64encode(value).decode()}
+    if type(value) is dict:
+        return {key: _bytes_marked(item) for key, item in value.items()}
+    return [_bytes_marked(item) for item in value] if type(value) in (list, tuple) else value
+
+
+_NONE: Final = {type(None)}
+_TEXT: Final = {str}
+_INT: Final = {int}
+_FLOATS: Final = {float}
+
+
+def cells(values: Sequence[Any]) -> list[str]:
+    """A column of values as cells; most columns hold one kind, and many one value."""
+    kinds = set(map(type, values))
+    if kinds == _NONE:
+        return [""] * len(values)
+    if kinds == _TEXT:
+        known = {text: text_cell(text) for text in set(values)}
+        return [known[text] for text in values]
+    if kinds == _INT:
+        return list(map(int.__repr__, values))
+    if kinds == _FLOATS and math.isfinite(sum(values)):
+        return list(map(float.__repr__, values))
+    return list(map(cell, values))
+
+
+def read_cell(text: str, *, quoted: bool) -> Any:
+    """The value of a cell, quotes taken off; ValueError for broken JSON."""
+    if quoted:
+        return _quoted(text)
+    if not text:
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if text in FLOATS:
+        return FLOATS[text]
+    if _INTEGER(text):
+        return int(text)
+    return float(text) if _FLOAT(text) else text
+
+
+def _quoted(text: str) -> Any:
+    if text.startswith("'"):
+        return text[1:]
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return _bytes_back(_decode(text.encode()))
+    except msgspec.DecodeError as error:
+        raise ValueError(f"no JSON: {error}") from error
+
+
+def _bytes_back(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_bytes_back(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if list(value) == [MARK_BYTES] and isinstance(value[MARK_BYTES], str):
+        try:
+            return base64.b64decode(value[MARK_BYTES], validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"no base64: {error}") from error
+    return {key: _bytes_back(item) for key, item in value.items()}
+
+
+def column_name(*path: str) -> str:
+    """The column of a path of keys."""
+    return ".".join([key.replace("\\", "\\\\").replace(".", "\\.") for key in path])
+
+
+def column_path(name: str) -> tuple[str, ...]:
+    """The path of keys of a column."""
+    path = [""]
+    for token in _TOKENS(name):
+        if token == ".":
+            path.append("")
+        else:
+            path[-1] += token.removeprefix("\\")
+    return tuple(path)
+
+
+def flattened(prefix: str, box: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(column, value) of everything in nested dictionaries; an empty one below the top is a value."""
+    for key, value in box.items():
+        name = f"{prefix}.{column_name(str(key))}"
+        if type(value) is dict and value:
+            yield from flattened(name, value)
+        else:
+            yield name, value
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns back in nested dictionaries; None, which is a cell with nothing in it, is left out."""
+    top: dict[str, Any] = {}
+    for name, value in flat.items():
+        if value is None:
+            continue
+        *path, last = column_path(name)
+        box = top
+        for key in path:
+            inner = box.setdefault(key, {})
+            if type(inner) is not dict:
+                raise ValueError(
+                    f"column {name!r}: {key!r} is a value in this row, and has keys too"
+                )
+            box = inner
+        box[last] = value
+    return top
