@@ -45,7 +45,7 @@ _DELICATE: Final = re.compile(
 ).match
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}").fullmatch
 _FLOAT: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?").fullmatch
-_TOKENS: Final = re.compile(r"\\.|\.|[^\\.]+|\\", re.DOTALL).findall
+_PIECES: Final = re.compile(r"\\.|\.|[^\\.]+|\\", re.DOTALL).findall
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -156,11 +156,11 @@ def column_name(*path: str) -> str:
 def column_path(name: str) -> tuple[str, ...]:
     """The path of keys of a column."""
     path = [""]
-    for token in _TOKENS(name):
-        if token == ".":
+    for piece in _PIECES(name):
+        if piece == ".":
             path.append("")
         else:
-            path[-1] += token.removeprefix("\\")
+            path[-1] += piece.removeprefix("\\")
     return tuple(path)
 
 
