@@ -125,13 +125,37 @@ async def test_a_redact_callable_takes_out_more(lab):
         assert (event.measurements, event.metadata) == ({"x": 1}, {"other": 1})
 
 
-async def test_a_redact_that_fails_keeps_numbers_only(lab):
-    async with lab.experiment("a", redact=lambda *_: 1 / 0) as exp:
-        ct.execute_nowait("n", {"x": 1, "word": WORD}, {"patient": WORD})
+NONSENSE = {
+    "raises": lambda *_: 1 / 0,
+    "nothing": lambda *_: None,
+    "two letters": lambda *_: "ab",
+    "a list": lambda name, measurements, metadata: (metadata, [WORD]),
+    "one of two": lambda *_: ({},),
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+async def test_a_redact_that_fails_or_returns_nonsense_lets_no_text_through(lab, kind):
+    async with lab.experiment("a", redact=NONSENSE[kind]) as exp:
+        words = {"patient": WORD, "deep": [{"n": 2, f"{WORD} x": [WORD]}], "model": WORD}
+        ct.execute_nowait("n.stop", {"x": 1, "word": WORD, "duration_ms": 5}, words)
         assert WORD not in await kept(exp)
     (event,) = await exp.events()
-    assert (event.measurements, event.metadata) == ({"x": 1}, {})
+    assert (event.measurements["x"], event.latency_ms, event.model) == (1, 5.0, None)
+    assert event.metadata["deep"][0]["n"] == 2
     assert exp.health().marks["redact"] == 1
+    assert (await exp.metrics()).summary.privacy.redacted == 5
+
+
+async def test_what_a_redact_takes_out_is_in_no_figure_either(lab):
+    def redact(event, measurements, metadata):
+        return {"duration_ms": 1}, {k: v for k, v in metadata.items() if k != "model"}
+
+    async with lab.experiment("a", redact=redact) as exp:
+        ct.execute_nowait("llm.x.stop", {"duration_ms": 7, "cost_usd": 1}, {"model": WORD, "n": 1})
+        assert WORD not in await kept(exp)
+    (event,) = await exp.events()
+    assert (event.model, event.cost_usd, event.latency_ms) == (None, None, 1.0)
 
 
 @pytest.mark.parametrize(("sees", "seen"), [("redacted", False), ("raw", True)])

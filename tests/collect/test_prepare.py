@@ -16,7 +16,7 @@ from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.wanted import Guard
 from crucible_telemetry.events.columns import DTYPES, FILL, FIXED, LLM, MARKED, WRAPS, Columns
 from crucible_telemetry.events.odd import MARKS
-from crucible_telemetry.events.privacy import sensitive
+from crucible_telemetry.events.sensitive import sensitive
 from crucible_telemetry.events.shape import SHAPES, encode_row
 
 KEY = b"k" * 32

@@ -4,7 +4,6 @@ How many rows are tried at once shrinks to the bad event and doubles again with 
 of bad events costs a few attempts each and not a whole batch each.
 """
 
-import traceback
 from collections import Counter
 from typing import Final
 
@@ -12,7 +11,7 @@ from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.collect.progress import Prepared, Quarantined
 from crucible_telemetry.collect.wanted import BLAMELESS, INTERRUPTS
 from crucible_telemetry.events.mailbox import log
-from crucible_telemetry.events.odd import told
+from crucible_telemetry.events.raised import frames_of
 from crucible_telemetry.events.shape import decode_rows, dictionaries
 
 MAX_BATCH: Final = 2048
@@ -60,7 +59,7 @@ class Careful:
     def prepare(self, rows: list[bytes], seq: int, consumed: int) -> Prepared:
         """Prepare a batch; one that fails is halved down to its event, tried once more, quarantined."""
         if len(rows) == 1 and consumed == self._suspect:
-            return _casualty(rows[0], consumed, self._reason)
+            return self._casualty(rows[0], consumed, self._reason)
         self.preparer.guard.guest = self.guest
         try:
             prepared = self.preparer.prepare(rows, seq, consumed)
@@ -85,7 +84,7 @@ class Careful:
             return self.preparer.prepare(rows[:1], seq, consumed)
         except BaseException as error:  # noqa: BLE001 - twice: this event cannot be collected
             self._pass_on(error)
-            return _casualty(rows[0], consumed, error)
+            return self._casualty(rows[0], consumed, error)
 
     def _pass_on(self, error: BaseException) -> None:
         """Interrupts are nobody's; in a guest's thread lack of stack or memory is the guest's.
@@ -96,20 +95,18 @@ class Careful:
         if isinstance(error, INTERRUPTS) or (self.guest and blameless):
             raise error
 
-
-def _casualty(row: bytes, consumed: int, error: BaseException) -> Prepared:
-    try:
-        name = dictionaries(decode_rows([row])[0])[0]
-    except Exception:  # noqa: BLE001 - a row that cannot be decoded has no name
-        name = "(unreadable)"
-    frames = tuple(f"{f.name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-8:])
-    entry = Quarantined(
-        position=consumed,
-        event_name=name,
-        error=told(error),
-        frames=frames,
-    )
-    return Prepared(consumed, 1, None, 0, 0, 1, Counter(), (entry,))
+    def _casualty(self, row: bytes, consumed: int, error: BaseException) -> Prepared:
+        try:
+            name = dictionaries(decode_rows([row])[0])[0]
+        except Exception:  # noqa: BLE001 - a row that cannot be decoded has no name
+            name = "(unreadable)"
+        entry = Quarantined(
+            position=consumed,
+            event_name=name,
+            error=self.preparer.guard.told(error),
+            frames=tuple(frames_of(error, 8)),
+        )
+        return Prepared(consumed, 1, None, 0, 0, 1, Counter(), (entry,))
 
 
 def announce_first(entry: Quarantined, experiment_id: str) -> None:

@@ -25,7 +25,7 @@ from crucible_telemetry.collect.room import WaitingRoom
 from crucible_telemetry.collect.wanted import INTERRUPTS
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import Gate, Mailbox, log
-from crucible_telemetry.events.odd import told
+from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.loops import LoopHandle, Signal
@@ -191,7 +191,7 @@ class Collector(WaitingRoom):
             # Also RecursionError and MemoryError of a deep or starved caller: no event is to blame.
             log.debug(
                 "a drain in an emitter's thread failed and is left to the collector: %s",
-                told(error),
+                placed(error),
             )
             self.wake()
             return False

@@ -12,6 +12,7 @@ from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.odd import told
+from crucible_telemetry.events.raised import placed
 
 
 class CustomMetrics:
@@ -78,5 +79,6 @@ class CustomMetrics:
     def _drop(self, name: str, error: BaseException) -> None:
         self._streaming.pop(name, None)
         self._calculators.pop(name, None)
-        self.failed[name] = told(error)
+        full = self._reader.spec.privacy == "full"
+        self.failed[name] = told(error) if full else placed(error)
         log.warning("custom metric %r raised and is dropped: %s", name, self.failed[name])

@@ -32,7 +32,7 @@ from crucible_telemetry.events.columns import (
 from crucible_telemetry.events.enrich import Plan, constant, models
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.odd import MARKS
-from crucible_telemetry.events.privacy import sensitive
+from crucible_telemetry.events.sensitive import sensitive, suspicious
 from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries, encode
 
 _PLAIN: Final = frozenset({int, str, bool, float, type(None), bytes})
@@ -85,7 +85,12 @@ class Preparer:
             keep, filtered, sampled_out = self.guard.choose(decoded, consumed, marks)
             rows = [rows[i] for i in keep]
             decoded = [decoded[i] for i in keep]
+        unredacted: list[int] = []
+        if self.guard.spec.redact is not None:
+            unredacted = self._rewrite(rows, decoded, marks)
         columns = self._columns(rows, decoded, first_seq, marks) if rows else None
+        if columns is not None and unredacted:
+            columns.flags[unredacted] |= MARKED
         beyond = {} if columns is None else self._beyond(columns, decoded)
         return Prepared(consumed, taken, columns, filtered, sampled_out, 0, marks, beyond=beyond)
 
@@ -108,6 +113,20 @@ class Preparer:
             named = models([(v,) for v in (*measurements.values(), *metadata.values())], plan)
             names[at] = (None, None) if named is None else (named[0][0], named[1][0])
         return names
+
+    def _rewrite(
+        self, rows: list[bytes], decoded: list[list[Any]], marks: "Counter[str]"
+    ) -> list[int]:
+        """Put what the user's `redact` lets stand in place of each row, so that figures come from that too.
+
+        Returns the positions of the rows at which it failed.
+        """
+        failed: list[int] = []
+        for at, row in enumerate(decoded):
+            rows[at], wrong = self.guard.rewritten(row, marks)
+            failed += [at] if wrong else []
+        decoded[:] = decode_rows(rows)
+        return failed
 
     def _columns(
         self, rows: list[bytes], decoded: list[list[Any]], first_seq: int, marks: "Counter[str]"
@@ -184,9 +203,10 @@ class Preparer:
             value = row[place]
             if type(value) in _FLAT_NUMBERS:
                 continue
-            row[place] = kept = self.guard.redacted(key, value, marks)
-            if kept is not value:
-                marked = type(value) in (dict, list) and count_marks(kept, marks)
+            kept = self.guard.redacted(key, value, marks)
+            marked = type(kept) in (dict, list) and count_marks(kept, marks)
+            if marked or kept != value:
+                row[place] = kept
                 touched[i] = touched.get(i, False) or marked
 
     def _is_delicate(
@@ -195,12 +215,16 @@ class Preparer:
         """Whether a column needs a closer look: a sensitive key, containers, odd types."""
         kind = type(column[0])
         if kind in _PLAIN and kind is not float and constant(column):
+            if kind is str and position not in layout.sensitive:
+                return self.guard.redacts and suspicious(column[0])
             return position in layout.sensitive and kind not in _FLAT_NUMBERS
         kinds = set(map(type, column))
         if position in layout.sensitive:
             return not kinds <= _FLAT_NUMBERS
         if float in kinds:
             _count_nan(column if kinds <= _REAL else _floats(column), marks)
+        if str in kinds and self.guard.redacts and suspicious(_joined(column, kinds)):
+            return True
         return not kinds <= _PLAIN
 
     def _protect(
@@ -229,9 +253,12 @@ class Preparer:
         header = [(item,) for item in row[:HEADER]]
         out.put([at], header, figures(layout.plan, values, 1, self.reader, marks))
         out.names[at] = name
-        delicate = [self._is_delicate(layout, i, v, marks) for i, v in enumerate(values)]
+        found: Counter[str] = Counter()
+        delicate = [self._is_delicate(layout, i, v, found) for i, v in enumerate(values)]
         if any(delicate) or self.guard.looks_at_all:
-            self._protect(rows, row, at, out, marks)
+            self._protect(rows, row, at, out, marks)  # which counts by itself
+        else:
+            marks.update(found)
 
     def _layout(self, shape: int) -> Layout:
         layout = self._layouts.get(shape)
@@ -256,6 +283,7 @@ class Preparer:
 
 
 _FLAT_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_TEXT: Final = {str}
 _REAL: Final = frozenset({int, float, bool})
 
 
@@ -274,6 +302,11 @@ def _count_nan(column: Sequence[Any], marks: "Counter[str]") -> None:
     if not isfinite(sum(column)):
         marks["nan"] += sum(1 for value in column if value != value)  # noqa: PLR0124 - NaN
         marks["infinite"] += sum(1 for value in column if value in (inf, -inf))
+
+
+def _joined(column: Sequence[Any], kinds: set[type]) -> str:
+    """All texts of a column as one, so that looking for something in them is one search."""
+    return "\n".join(column if kinds == _TEXT else [v for v in column if type(v) is str])
 
 
 def _transposed(decoded: list[list[Any]]) -> tuple[list[Any], list[Any]]:

@@ -6,11 +6,13 @@ others see, since each gets dictionaries of its own.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Final
 
 from crucible_telemetry.collect.spec import ExperimentSpec
 from crucible_telemetry.events.odd import MARK_CUT, MARK_INTEGER, MARK_REPR, plain_mapping, told
 from crucible_telemetry.events.privacy import Redactor
+from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.scope import mix
 from crucible_telemetry.events.shape import decode_rows, dictionaries, recode
 
@@ -29,7 +31,7 @@ class Guard:
         self.spec = spec
         self.chooses = spec.event_filter is not None or spec.sampled
         self.redacts = spec.privacy != "full"
-        self.looks_at_all = bool(spec.enrichers or spec.redact or spec.privacy == "none")
+        self.looks_at_all = bool(spec.enrichers) or spec.privacy == "none"
         self._redactor = Redactor(key, full=spec.privacy == "full")
         self._threshold = int(spec.sampling_rate * 2**64)
         self._seed = mix(spec.seed & (2**64 - 1))
@@ -86,14 +88,21 @@ class Guard:
         if isinstance(error, INTERRUPTS) or (self.guest and isinstance(error, BLAMELESS)):
             raise error  # a guest's stack or memory is short; the collector's may do
         marks[kind] += events
-        self.first_error.setdefault(kind, told(error))
+        self.first_error.setdefault(kind, self.told(error))
+
+    def told(self, error: BaseException) -> str:
+        """An error in words; its text only where texts may be kept, since it may quote an event."""
+        return told(error) if self.spec.privacy == "full" else placed(error)
 
     # -- what may be kept ------------------------------------------------------------------------
 
     def redacted(self, key: str, value: Any, marks: "Counter[str]") -> Any:
-        """The value to keep under a key when privacy alone decides; the same object when nothing changes."""
+        """The value to keep under a key when privacy alone decides."""
+        return self._counted(lambda judge: judge.value(key, value), marks)
+
+    def _counted(self, judge: Callable[[Redactor], Any], marks: "Counter[str]") -> Any:
         before = self._redactor.redacted
-        kept = self._redactor.value(key, value)
+        kept = judge(self._redactor)
         if self._redactor.redacted > before:
             marks["redacted"] += self._redactor.redacted - before
         return kept
@@ -102,40 +111,51 @@ class Guard:
         """A text of a trial as privacy lets it stand; from any thread, and counted with no event."""
         return self._trial_redactor.value(key, value)
 
-    def protect(self, row: list[Any]) -> tuple[bytes, int, "Counter[str]"]:
-        """(row to keep, its shape, marks by kind)."""
-        marks: Counter[str] = Counter()
+    def rewritten(self, row: list[Any], marks: "Counter[str]") -> tuple[bytes, bool]:
+        """(the row as the user's `redact` wants it, whether that failed): before all else is done with it."""
         name, measurements, metadata = dictionaries(row)
-        if self.spec.privacy_sees == "raw":
-            metadata = self._enriched(name, measurements, metadata, marks)
-            measurements, metadata = self._redacted(name, measurements, metadata, marks)
-        else:
-            measurements, metadata = self._redacted(name, measurements, metadata, marks)
-            metadata = self._enriched(name, measurements, metadata, marks)
-            if self.spec.enrichers:
-                metadata = self._private(metadata, marks)
-        count_marks((measurements, metadata), marks)
-        encoded = recode(row, measurements, metadata, name)
-        return encoded, decode_rows([encoded])[0][1], marks
+        numbers, words, failed = self._by_user(name, measurements, metadata, marks)
+        return recode(row, numbers, words, name), failed
 
-    def _redacted(
+    def _by_user(
         self,
         name: str,
         measurements: dict[str, Any],
         metadata: dict[str, Any],
         marks: "Counter[str]",
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        if self.spec.privacy == "none":
-            return {k: v for k, v in measurements.items() if type(v) in _NUMBERS}, {}
-        measurements, metadata = self._private(measurements, marks), self._private(metadata, marks)
+    ) -> tuple[dict[str, Any], dict[str, Any], bool]:
+        """What the user's `redact` lets stand; every text is replaced where it fails."""
         if self.spec.redact is None:
-            return measurements, metadata
+            return measurements, metadata, False
         try:
             numbers, words = self.spec.redact(name, _copy(measurements), _copy(metadata))
-            return plain_mapping(numbers, deep=True), plain_mapping(words, deep=True)
+            kept = _mapping("redact", numbers), _mapping("redact", words)
+            return plain_mapping(kept[0], deep=True), plain_mapping(kept[1], deep=True), False
         except BaseException as error:  # noqa: BLE001 - and what it should have hidden must not be kept
             self.failed("redact", error, marks)
-            return {k: v for k, v in measurements.items() if type(v) in _NUMBERS}, {}
+            blank = self._counted(lambda judge: judge.blank([measurements, metadata]), marks)
+            return blank[0], blank[1], True
+
+    def protect(self, row: list[Any]) -> tuple[bytes, int, "Counter[str]"]:
+        """(row to keep, its shape, marks by kind)."""
+        marks: Counter[str] = Counter()
+        name, measurements, metadata = dictionaries(row)
+        if self.spec.privacy == "none":
+            numbers = self._counted(lambda judge: judge.numbers(measurements), marks)
+            marks["redacted"] += len(metadata)
+            measurements, metadata = numbers, {}
+        elif self.spec.privacy_sees == "raw":
+            more = self._enriched(name, measurements, metadata, marks)
+            measurements = self._private(measurements, marks)
+            metadata = self._private({**metadata, **more}, marks)
+        else:
+            measurements = self._private(measurements, marks)
+            metadata = self._private(metadata, marks)
+            more = self._enriched(name, measurements, metadata, marks)
+            metadata |= self._private(more, marks)
+        count_marks((measurements, metadata), marks)
+        encoded = recode(row, measurements, metadata, name)
+        return encoded, decode_rows([encoded])[0][1], marks
 
     def _private(self, values: dict[str, Any], marks: "Counter[str]") -> dict[str, Any]:
         return {key: self.redacted(key, value, marks) for key, value in values.items()}
@@ -147,24 +167,26 @@ class Guard:
         metadata: dict[str, Any],
         marks: "Counter[str]",
     ) -> dict[str, Any]:
-        if self.spec.privacy == "none":
-            return metadata
+        """What the enrichers add, each seeing what those before it found, as the user's `redact` lets it be."""
+        added: dict[str, Any] = {}
         for enricher in self.spec.enrichers:
             try:
-                more = _found(enricher(name, _copy(measurements), _copy(metadata)))
-                metadata = {**metadata, **plain_mapping(more, deep=True)}
+                found = enricher(name, _copy(measurements), _copy({**metadata, **added}))
+                more = plain_mapping(
+                    _mapping("an enricher", {} if found is None else found), deep=True
+                )
             except BaseException as error:  # noqa: BLE001 - as in `_passes`
                 self.failed("enricher", error, marks)
-        return metadata
+            else:
+                added |= self._by_user(name, {}, more, marks)[1]
+        return added
 
 
-def _found(more: object) -> Mapping[Any, Any]:
-    """What an enricher found; TypeError when that is no mapping."""
-    if more is None:
-        return {}
-    if not isinstance(more, Mapping):
-        raise TypeError(f"an enricher returns a mapping or None, not {type(more).__name__}")
-    return more
+def _mapping(who: str, found: object) -> Mapping[Any, Any]:
+    """What a callable returned; TypeError when that is no mapping."""
+    if not isinstance(found, Mapping):
+        raise TypeError(f"{who} returns mappings, not {type(found).__name__}")
+    return found
 
 
 def _copy(values: dict[str, Any]) -> dict[str, Any]:
@@ -181,16 +203,19 @@ def _copied(value: Any) -> Any:
 
 
 def count_marks(values: Any, marks: "Counter[str]") -> bool:
-    """Count replaced values at any depth; whether there is one."""
+    """Count replaced values, NaN and infinities at any depth; whether something was replaced."""
     found, level = False, [values]
     while level:
         value = level.pop()
-        if type(value) is dict:
-            for mark, kind in _MARKS.items():
+        kind = type(value)
+        if kind is dict:
+            for mark, word in _MARKS.items():
                 if mark in value:
-                    marks[kind] += 1
+                    marks[word] += 1
                     found = True
             level.extend(value.values())
-        elif type(value) in (list, tuple):
+        elif kind in (list, tuple):
             level.extend(value)
+        elif kind is float and not isfinite(value):
+            marks["nan" if value != value else "infinite"] += 1  # noqa: PLR0124 - NaN
     return found

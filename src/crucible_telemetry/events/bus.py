@@ -5,7 +5,6 @@ handler, `__del__`, a handler or an enricher. Everything runs in the caller, in 
 listens, encode once, append.
 """
 
-import traceback
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -22,6 +21,7 @@ from crucible_telemetry.events.odd import (
     shrink,
     told,
 )
+from crucible_telemetry.events.raised import frames_of, placed
 from crucible_telemetry.events.routes import OWN, ROUTES, HandlerEntry, Name, detach_entry
 from crucible_telemetry.events.scope import Scope, current_scope
 from crucible_telemetry.events.shape import (
@@ -264,15 +264,13 @@ def _call(entry: HandlerEntry, name: str, measurements: Any, metadata: Any) -> N
     except Exception as error:  # noqa: BLE001 - a handler may raise anything; it breaks nobody
         if not detach_entry(entry):
             return  # it failed elsewhere at the same time, and that was told
-        log.warning("handler %r raised and is detached: %s", entry.handler_id, told(error))
+        log.warning("handler %r raised and is detached: %s", entry.handler_id, placed(error))
         failure = {
             "handler_id": entry.handler_id,
             "event": name,
             "kind": type(error).__name__,
             "error": told(error),
-            "frames": [
-                f"{f.name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__, -20)
-            ],
+            "frames": frames_of(error),
         }
         announce(HANDLER_FAILURE, {"count": 1}, failure)
 

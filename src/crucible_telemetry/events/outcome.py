@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.sensitive import without_credentials
 
 _TIMEOUT_WORDS: Final = ("timeout", "timedout", "timed_out", "deadline")
 _CANCEL_WORDS: Final = ("cancelled", "canceled", "cancellederror", "cancelled_error")
@@ -139,4 +140,4 @@ def error_type(key: str, value: Any, *, certain: bool = False) -> str | None:
     if head != value.strip() and not _is_error_name(head):
         return None  # the first word of a text, not ``ValueError: …``
     # The type outlives privacy, so it must look like one: what privacy would replace is none.
-    return head if _TYPE.match(head) else None
+    return head if _TYPE.match(head) and without_credentials(head) == head else None

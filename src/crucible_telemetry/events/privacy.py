@@ -1,103 +1,105 @@
 """What may be kept: known text fields, at any depth, become a length and a keyed hash. PURE.
 
-Under ``"metadata"`` (the default) prompts, responses, messages, arguments and error texts are replaced;
-an error given as a short name (``timeout``, ``rate_limited``, ``429``, a class) is its type and stays,
-as do the frames of a traceback. ``"none"`` keeps numbers only. ``"full"`` keeps everything.
+Under ``"metadata"`` (the default) prompts, responses, messages, arguments, credentials and error texts are
+replaced (which keys these are: `sensitive`); an error given as a short name (``timeout``, ``rate_limited``,
+``429``, a class) is its type and stays, as do the frames of a traceback. Of other texts only credentials are
+taken out, and those that are JSON are looked into. ``"none"`` keeps numbers only. ``"full"`` keeps everything.
 """
 
-import hmac
+import hashlib
 import re
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
+
 from crucible_telemetry.events.odd import MARK_CUT, MARK_REPR, MAX_DEPTH, marked_cut
+from crucible_telemetry.events.outcome import by_word
+from crucible_telemetry.events.sensitive import Kind, kind_of, names_sensitive, without_credentials
 
 MARK_REDACTED: Final = "crucible:redacted"
 
-TEXTS: Final = frozenset({
-    "answer", "answers", "args", "argument", "arguments", "body", "chat_history", "choices", "completion",
-    "completions", "content", "contents", "context", "conversation", "delta", "document", "documents",
-    "function_call", "generated_text", "generation", "history", "input", "input_text", "inputs",
-    "instruction", "instructions", "kwargs", "message", "messages", "output", "output_text", "outputs",
-    "params", "prompt", "prompts", "query", "question", "reasoning_content", "request", "request_body",
-    "response", "response_body", "response_text", "responses", "result_text", "system",
-    "system_instruction", "system_instructions", "system_prompt", "text", "texts", "thinking", "tool_args", "tool_arguments",
-    "tool_calls", "tool_input", "tool_output", "tool_result", "transcript", "user_message",
-    "user_prompt", "gen_ai.prompt", "gen_ai.completion", "gen_ai.input.messages",
-    "gen_ai.output.messages", "gen_ai.system_instructions",
-})  # fmt: skip
-"""Keys whose texts and containers are replaced; a number under them stays (``tokens.prompt = 12``)."""
-
-ERRORS: Final = frozenset({
-    "detail", "details", "error", "error_message", "error_msg", "error_text", "exception",
-    "exception_message", "exc_info", "failure", "reason", "stack", "stacktrace", "traceback",
-})  # fmt: skip
-"""Keys whose texts are errors: a short name stays, the rest is replaced, frames stay."""
-
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}\Z")
 _HASH: Final = re.compile(r"[0-9a-f]{32}\Z")
-_FRAME: Final = re.compile(r'File "([^"]*)", line (\d+), in (\S+)')
+_FRAME: Final = re.compile(r'File "([^"]*)", line (\d+), in (<?\w{1,64}>?)(?!\S)')
+_FRAMED: Final = re.compile(r"<?\w{1,64}>?:\d+\Z")
 _FLAT: Final = frozenset({int, float, bool, type(None)})
+_OUTCOMES: Final = frozenset({"hit", "miss", "pass", "skipped", "retry", "none", "empty", ""})
+_BLOCK: Final = 64
 
-
-@lru_cache(maxsize=8192)
-def sensitive(key: str) -> bool:
-    """Whether values under this key are looked at; case and a dotted prefix do not matter."""
-    last = _last(key)
-    return key.lower() in TEXTS or last in TEXTS or last in ERRORS
-
-
-@lru_cache(maxsize=8192)
-def _last(key: str) -> str:
-    return key.lower().rpartition(".")[2]
+Redact = Callable[[str, dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
+"""A user's own redaction: (event, measurements, metadata) → (measurements, metadata) to keep."""
 
 
 class Redactor:
     """Replaces texts; counts what it replaced by itself being asked (`redacted`)."""
 
-    __slots__ = ("_keep_texts", "_key", "redacted")
+    __slots__ = ("_inner", "_keep_texts", "_outer", "redacted")
 
     def __init__(self, key: bytes, *, full: bool = False) -> None:
-        self._key = key
+        # HMAC-SHA-256 (RFC 2104) with the key taken in once: 0.7 µs a text instead of 1.7.
+        block = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
         self._keep_texts = full
         self.redacted = 0
 
-    def value(self, key: str, value: Any, depth: int = 1) -> Any:
+    def value(self, key: Any, value: Any, depth: int = 1) -> Any:
         """The value to keep under this key."""
         kind = type(value)
         if kind in _FLAT:
             return value
-        if kind is str:
-            return self._text(key, value)
         if isinstance(value, datetime):
             return value.isoformat()
         if depth > MAX_DEPTH:
             return marked_cut(len(value) if hasattr(value, "__len__") else 1, "", kind.__name__)
-        if not self._keep_texts and sensitive(key):
-            return self._replaced(key, value, depth)
-        return self._walked(key, value, depth)
+        if self._keep_texts:
+            return self._walked(key, value, depth)
+        meant = kind_of(_word(key))
+        if meant is Kind.OTHER:
+            return self._text(value, depth) if kind is str else self._walked(key, value, depth)
+        return self._replaced(meant, key, value, depth)
 
-    def _text(self, key: str, value: str) -> Any:
-        if self._keep_texts or not sensitive(key):
-            return value
-        return self._error(value, 1) if _last(key) in ERRORS else self._hashed(value)
-
-    def _walked(self, key: str, value: Any, depth: int) -> Any:
+    def _walked(self, key: Any, value: Any, depth: int) -> Any:
         if isinstance(value, dict):
-            if MARK_REPR in value and not self._keep_texts:
-                return {MARK_REPR: "", "type": value.get("type")}
-            return {k: self.value(str(k), item, depth + 1) for k, item in value.items()}
+            if not self._keep_texts and MARK_REPR in value:
+                return {MARK_REPR: "", "type": str(value.get("type"))[:64]}
+            kept = {k: self.value(k, item, depth + 1) for k, item in value.items()}
+            return kept if self._keep_texts or MARK_CUT not in value else self._cut(kept)
         if isinstance(value, list):
             return [self.value(key, item, depth + 1) for item in value]
         return value if type(value) in (str, bytes) else str(value)
 
-    def _replaced(self, key: str, value: Any, depth: int) -> Any:
+    def _cut(self, mark: dict[Any, Any]) -> dict[Any, Any]:
+        """The mark of what was too long: its plain hash would tell who guesses the text, so it is keyed."""
+        plain = mark.pop("sha256", None)
+        return {**mark, "hmac": self._digest(str(plain).encode())} if plain else mark
+
+    def _text(self, value: str, depth: int) -> Any:
+        """A text under a key that is none of the known: without credentials, and looked into when it is data."""
+        kept = without_credentials(value)
+        self.redacted += kept != value
+        return self._data(kept, depth) if names_sensitive(kept) else kept
+
+    def _data(self, value: str, depth: int) -> Any:
+        """JSON with its known fields replaced; replaced whole where it cannot be read (cut off, a `repr`)."""
+        try:
+            content = msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return self._hashed(value)
+        kept = self.value("", content, depth + 1)
+        return value if kept == content else msgspec.json.encode(kept).decode()
+
+    def _replaced(self, meant: Kind, key: Any, value: Any, depth: int) -> Any:
         if isinstance(value, dict) and _is_redacted(value):
             return value
-        if _last(key) in ERRORS:
+        if meant is Kind.ERROR:
             return self._error(value, depth)
+        if meant is Kind.RESULT and isinstance(value, str) and _is_outcome(value):
+            return value
+        if meant is Kind.COUNT and isinstance(value, dict):
+            return self._walked(key, value, depth)
         if _only_numbers(value):
             return self._walked(key, value, depth)  # which ends at `MAX_DEPTH`
         return self._hashed(value)
@@ -114,37 +116,72 @@ class Redactor:
         if _is_redacted(value):
             return value
         return {
-            self._key_of_error(str(k)): self._part_of_error(str(k), item, depth + 1)
+            self._name(k): self._part_of_error(_word(k), item, depth + 1)
             for k, item in value.items()
         }
 
     def _error_text(self, value: str) -> Any:
-        if _NAME.match(value):
+        if _NAME.match(value) and without_credentials(value) == value:
             return value
         frames = [f"{name}:{line}" for _, line, name in _FRAME.findall(value)]
         return {**self._hashed(value), "frames": frames} if frames else self._hashed(value)
 
-    def _key_of_error(self, key: str) -> str:
-        return key if _NAME.match(key) else str(self._hashed(key)["hmac"])
-
     def _part_of_error(self, key: str, value: Any, depth: int) -> Any:
         if type(value) is str and key == MARK_REPR:
             return self._hashed(value)
-        if sensitive(key) and _last(key) not in ERRORS:
+        if kind_of(key) not in (Kind.OTHER, Kind.ERROR):
             return self.value(key, value, depth)
         return self._error(value, depth)
+
+    def _name(self, key: Any) -> str:
+        """A key that is a name, or the hash of one that is a text."""
+        word = _word(key)
+        return word if _NAME.match(word) else str(self._hashed(word)["hmac"])
+
+    def numbers(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Of measurements the numbers, under keys that are names; what is left out is counted."""
+        kept = {self._name(k): v for k, v in values.items() if type(v) in (int, float, bool)}
+        self.redacted += len(values) - len(kept)
+        return kept
+
+    def blank(self, value: Any, depth: int = 1) -> Any:
+        """Numbers as they are, every text replaced: what is kept when nobody can say what may be."""
+        if type(value) in _FLAT:
+            return value
+        if depth > MAX_DEPTH or not isinstance(value, (dict, list)):
+            return self._hashed(value)
+        if isinstance(value, list):
+            return [self.blank(item, depth + 1) for item in value]
+        return {self._name(key): self.blank(item, depth + 1) for key, item in value.items()}
 
     def _hashed(self, value: Any) -> dict[str, Any]:
         self.redacted += 1
         if isinstance(value, dict) and type(value.get(MARK_CUT)) is int:
             # Cut at emit because of its size: the length told is that of the text, its hash there.
             return {MARK_REDACTED: value[MARK_CUT], "hmac": self._digest(str(value).encode())}
-        data = value if isinstance(value, bytes) else _text(value).encode("utf-8", "surrogatepass")
+        data = (
+            value if isinstance(value, bytes) else _as_text(value).encode("utf-8", "surrogatepass")
+        )
         size = len(value) if hasattr(value, "__len__") else len(data)
         return {MARK_REDACTED: size, "hmac": self._digest(data)}
 
     def _digest(self, data: bytes) -> str:
-        return hmac.digest(self._key, data, "sha256").hex()[:32]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(data)
+        outer.update(inner.digest())
+        return outer.hexdigest()[:32]
+
+
+def _word(key: Any) -> str:
+    if type(key) is str:
+        return key
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+
+
+def _is_outcome(value: str) -> bool:
+    return value.lower() in _OUTCOMES or (
+        _NAME.match(value) is not None and by_word(value) is not None
+    )
 
 
 def _is_redacted(value: dict[Any, Any]) -> bool:
@@ -152,8 +189,13 @@ def _is_redacted(value: dict[Any, Any]) -> bool:
     return (
         type(value.get(MARK_REDACTED)) is int
         and _HASH.match(str(value.get("hmac"))) is not None
-        and value.keys() <= {MARK_REDACTED, "hmac"}
+        and value.keys() <= {MARK_REDACTED, "hmac", "frames"}
+        and all(isinstance(f, str) and _FRAMED.match(f) for f in _listed(value.get("frames", [])))
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _only_numbers(value: Any) -> bool:
@@ -172,9 +214,5 @@ def _only_numbers(value: Any) -> bool:
     return True
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
-
-
-Redact = Callable[[str, dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
-"""A user's own redaction: (event, measurements, metadata) → (measurements, metadata) to keep."""

@@ -1,4 +1,4 @@
-"""What the end of a failed span tells of its error. PURE."""
+"""What is told of an error: by the end of a failed span, and in logs and reports. PURE."""
 
 from typing import Any, Final
 
@@ -7,14 +7,28 @@ _MAX_FRAMES: Final = 20
 
 def in_words(error: BaseException) -> dict[str, Any]:
     """The end event's metadata: kind, text and innermost frames."""
-    import traceback  # noqa: PLC0415 - only a failing call pays for it
-
-    frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
     return {
         "kind": type(error).__name__,
         "error": _said(error),
-        "frames": [f"{frame.name}:{frame.lineno}" for frame in frames],
+        "frames": frames_of(error),
     }
+
+
+def frames_of(error: BaseException, limit: int = _MAX_FRAMES) -> list[str]:
+    """Its innermost frames, ``function:line``, outermost first."""
+    import traceback  # noqa: PLC0415 - only a failing call pays for it
+
+    return [
+        f"{frame.name}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)[-limit:]
+    ]
+
+
+def placed(error: BaseException | None) -> str:
+    """An error by its type and place, ``ValueError at parse:12``: its text may quote what an event held."""
+    kind = type(error).__name__
+    frames = [] if error is None else frames_of(error, 1)
+    return f"{kind} at {frames[0]}" if frames else kind
 
 
 def _said(error: BaseException) -> str:

@@ -271,7 +271,8 @@ class Span(Scope):
     def _adopt(self, traceparent: str) -> None:
         found = _TRACEPARENT.match(traceparent) if isinstance(traceparent, str) else None
         if found is None:
-            log.warning("traceparent %r is not W3C trace context; ignored", traceparent)
+            size = len(traceparent) if isinstance(traceparent, str) else 0
+            log.warning("a traceparent of %d characters is not W3C trace context; ignored", size)
         else:
             self.trace, self.parent_id = found[1], int(found[2], 16)
 

@@ -23,6 +23,7 @@ from crucible_telemetry.errors import (
 )
 from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab.assemble import assembled
@@ -317,7 +318,11 @@ class Lab(Registry):
         experiment = self._experiments.get(name)
         if event.kind in (Report.CRASHED, Report.GAVE_UP) and event.error is not None:
             log.warning(
-                "%s: %s %s: %r", event.supervisor, event.child, event.kind.value, event.error
+                "%s: %s %s: %s",
+                event.supervisor,
+                event.child,
+                event.kind.value,
+                placed(event.error),
             )
         if event.kind is Report.CRASHED and event.supervisor == "lab" and experiment is not None:
             if isinstance(event.error, Exception):
@@ -329,7 +334,7 @@ class Lab(Registry):
             details = {
                 "supervisor": event.supervisor,
                 "child": event.child,
-                "error": repr(event.error),
+                "error": placed(event.error),
             }
             announce(f"crucible.supervisor.{event.kind.value}", {"count": 1}, details)
 
