@@ -317,13 +317,8 @@ class Lab(Registry):
         name = event.supervisor if event.supervisor != "lab" else event.child
         experiment = self._experiments.get(name)
         if event.kind in (Report.CRASHED, Report.GAVE_UP) and event.error is not None:
-            log.warning(
-                "%s: %s %s: %s",
-                event.supervisor,
-                event.child,
-                event.kind.value,
-                placed(event.error),
-            )
+            told = (event.supervisor, event.child, event.kind.value, placed(event.error))
+            log.warning("%s: %s %s: %s", *told)
         if event.kind is Report.CRASHED and event.supervisor == "lab" and experiment is not None:
             if isinstance(event.error, Exception):
                 experiment.fail(event.error)
