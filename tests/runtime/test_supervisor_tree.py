@@ -203,5 +203,5 @@ async def test_the_tree_prints():
             "top · running",
             "├── below · running",
             "│   └── x · running",
-            "└── a · waiting · restarted 1× · ValueError('a')",
+            "└── a · waiting · restarted 1× · ValueError",
         ]

@@ -53,7 +53,7 @@ class Node(Struct, frozen=True):
     """A supervisor or child as it was when asked; ``print(node)`` draws the tree.
 
     `state`: new, starting, running, waiting (for its restart), ended. `abandoned`: tasks that did not end
-    in time and still run. `error`: the latest crash.
+    in time and still run. `error`: the latest crash (drawn by its type: its text may quote anything).
     """
 
     name: str
@@ -67,7 +67,7 @@ class Node(Struct, frozen=True):
         parts = [self.name, self.state]
         parts += [f"restarted {self.restarts}×"] if self.restarts else []
         parts += [f"{self.abandoned} abandoned"] if self.abandoned else []
-        parts += [repr(self.error)] if self.error else []
+        parts += [type(self.error).__name__] if self.error else []
         return " · ".join(parts)
 
     def _lines(self) -> list[str]:
