@@ -203,9 +203,10 @@ async def test_f11_odd_values_pass_the_whole_way_and_are_counted():
 
 @pytest.mark.parametrize("value", [[object()], {"a": object()}, [[10**400]], {"a": [object()]}])
 @pytest.mark.parametrize("privacy", ["metadata", "full"])
-def test_a_replaced_value_is_counted_and_its_row_flagged_wherever_it_lies(value, privacy):
-    row = encode_row(1, "odd", {}, {"value": value}, 0, None)[0]
-    plain = encode_row(1, "odd", {}, {"value": [1, {"a": 2}]}, 0, None)[0]
+@pytest.mark.parametrize("name", ["odd", "odd" * 1000])  # a name too long for the table of shapes
+def test_a_replaced_value_is_counted_and_its_row_flagged_wherever_it_lies(value, privacy, name):
+    row = encode_row(1, name, {}, {"value": value}, 0, None)[0]
+    plain = encode_row(1, name, {}, {"value": [1, {"a": 2}]}, 0, None)[0]
     done = preparer(privacy=privacy).prepare([row, plain], 1, 0)
     assert sum(done.marks[kind] for kind in ("repr", "integer")) == 1
     assert [bool(flags & MARKED) for flags in done.columns.flags.tolist()] == [True, False]

@@ -18,7 +18,7 @@ from crucible_telemetry.collect.figures import figures
 from crucible_telemetry.collect.pricing import Pricer
 from crucible_telemetry.collect.progress import Prepared
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.collect.wanted import Guard, count_marks
+from crucible_telemetry.collect.wanted import FLAGGED, Guard, count_marks
 from crucible_telemetry.collect.words import LIMIT
 from crucible_telemetry.events.columns import (
     MARKED,
@@ -26,7 +26,6 @@ from crucible_telemetry.events.columns import (
 )
 from crucible_telemetry.events.enrich import Plan, constant, models
 from crucible_telemetry.events.event import GENERIC_SHAPE
-from crucible_telemetry.events.odd import MARKS
 from crucible_telemetry.events.sensitive import sensitive, suspicious
 from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries, encode
 
@@ -228,7 +227,7 @@ class Preparer:
         marks.update(new_marks)
         rows[at] = encoded
         out.shape[at] = shape
-        if not new_marks.keys().isdisjoint((*MARKS, "enricher", "redact")):
+        if not FLAGGED.isdisjoint(new_marks):
             out.marked.append(at)
 
     def _generic(

@@ -18,7 +18,8 @@ from crucible_telemetry.events.shape import decode_rows, dictionaries, recode
 
 _NUMBERS: Final = frozenset({int, float, bool})
 _MARKS: Final = {MARK_REPR: "repr", MARK_CUT: "cut", MARK_INTEGER: "integer"}
-
+FLAGGED: Final = frozenset({*_MARKS.values(), "enricher", "redact"})
+"""Marks that flag their row: what is read there is not what was emitted, or less than was asked for."""
 
 BLAMELESS: Final = (RecursionError, MemoryError)
 INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
