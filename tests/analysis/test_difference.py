@@ -5,7 +5,7 @@ import math
 import pytest
 
 import crucible_telemetry as ct
-from crucible_telemetry.analysis.difference import METRICS, difference
+from crucible_telemetry.analysis.difference import METRICS, check_items, difference
 from crucible_telemetry.errors import ComparisonError
 
 pytestmark = pytest.mark.asyncio
@@ -93,3 +93,11 @@ async def test_different_pools_samples_and_unknown_metrics_are_refused(lab):
             await ct.execute("llm.request.stop", {"duration_ms": ms})
     with pytest.raises(ComparisonError, match="is a sample"):
         difference("latency_ms", llm, await exp.metrics())
+
+
+async def test_items_with_several_calls_are_refused_and_items_in_both_arms_are_noted():
+    with pytest.raises(ComparisonError, match="1 of the 2 items of the treatment have several"):
+        check_items("ttft", {"a": 1}, {"a": 1, "b": 3})
+    (note,) = check_items("ttft", {"a": 1, "b": 1}, {"b": 1, "c": 1})
+    assert note.startswith("1 items ran in both arms")
+    assert check_items("ttft", {"a": 1}, {"b": 1}) == check_items("ttft", {}, {}) == ()

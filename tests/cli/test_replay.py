@@ -80,6 +80,17 @@ def test_a_trace_is_never_overwritten_by_its_own_replay(tmp_path):
     assert path.read_text() == '{"latency_ms": 1}\n'
 
 
+def test_ones_own_prices_price_the_calls(tmp_path):
+    trace(tmp_path / "t.jsonl", [{"prompt_tokens": 1000, "completion_tokens": 100}] * 3)
+    price = {"mine": {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 10.0}}
+    (tmp_path / "prices.json").write_text(json.dumps(price))
+    words = ["replay", "t.jsonl", "--model", "mine", "--prices", "prices.json"]
+    done = crucible(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (cost,) = [line for line in done.stdout.splitlines() if line.startswith("cost USD")]
+    assert "total 0.006" in cost
+
+
 def test_a_dry_run_shows_the_columns_and_writes_nothing(tmp_path):
     trace(tmp_path / "t.jsonl", [{"took": 1, "zip": "0"}])
     done = crucible("replay", "t.jsonl", "--map", "latency_s=took", "--dry-run", cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,9 @@ async def test_the_azure_trace_is_replayed_with_its_times_and_tokens(lab):
     assert summary.tokens.total_prompt == sum(int(row[1]) for row in cells)
     assert summary.tokens.total_completion == sum(int(row[2]) for row in cells)
     assert summary.tokens.by_model.keys() == {"gpt-4o"}
+    if find_spec("genai_prices") is not None:
+        assert (summary.cost.count, summary.cost.unpriced) == (8819, 0)
+        assert summary.cost.total > 0
     first, last = summary.summary.time_range
     assert first == 1_700_158_623_979_960
     assert last - first == 3_435_948_056

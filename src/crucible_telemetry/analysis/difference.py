@@ -5,6 +5,7 @@ what this cannot answer honestly it refuses.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -64,6 +65,28 @@ def difference(
         method=f"difference of means, {result.test}",
         notes=(*result.notes, *_success_only(metric, control, treatment)),
     )
+
+
+def check_items(
+    metric: str, control: Mapping[str, int], treatment: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Notes on what is known of the items behind the calls (item → its calls).
+
+    Raises ComparisonError when an item has several calls in an arm: those are not independent, and an
+    interval that takes them so is too narrow.
+    """
+    for arm, items in (("control", control), ("treatment", treatment)):
+        several = sum(count > 1 for count in items.values())
+        if several:
+            raise ComparisonError(
+                metric,
+                f"{several} of the {len(items)} items of the {arm} have several calls, which are not "
+                "independent; comparisons by item are not built yet",
+            )
+    both = len(control.keys() & treatment.keys())
+    if not both:
+        return ()
+    return (f"{both} items ran in both arms; a comparison of pairs, not built yet, tells more",)
 
 
 def _of_rates(control: Summary, treatment: Summary, confidence: float) -> Difference:

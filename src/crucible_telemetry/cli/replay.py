@@ -47,6 +47,10 @@ def replay(  # noqa: PLR0913 - a command's options
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model of rows that name none.")] = None,
     provider: Annotated[str | None, typer.Option(help="Provider of rows that name none.")] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(help="Your own prices, .json or .toml; else those that are known."),
+    ] = None,
     event: Annotated[str, typer.Option(help="Event that a row without a name becomes.")] = EVENT,
     speed: Annotated[
         float | None,
@@ -72,7 +76,7 @@ def replay(  # noqa: PLR0913 - a command's options
         event=event,
         fixed={k: v for k, v in (("model", model), ("provider", provider)) if v is not None},
     )
-    session = Session(said, out, privacy=privacy, speed=speed, dry_run=dry_run)
+    session = Session(said, out, privacy, prices, speed=speed, dry_run=dry_run)
     try:
         anyio.run(session.run, files)
     except KeyboardInterrupt:
@@ -84,10 +88,17 @@ class Session:
     """One call of the command: its files one after the other in one lab."""
 
     def __init__(
-        self, said: Options, out: Path, *, privacy: str, speed: float | None, dry_run: bool
+        self,
+        said: Options,
+        out: Path,
+        privacy: str,
+        prices: Path | None,
+        *,
+        speed: float | None,
+        dry_run: bool,
     ) -> None:
-        self.said, self.out = said, out
-        self.privacy, self.speed, self.dry_run = privacy, speed, dry_run
+        self.said, self.out, self.privacy, self.prices = said, out, privacy, prices
+        self.speed, self.dry_run = speed, dry_run
         self.console = console()
         self.target: Path | None = None
         """The file the replay at work will write."""
@@ -95,7 +106,8 @@ class Session:
 
     async def run(self, files: list[Path]) -> None:
         """Replay each file; the first that cannot be replayed ends it."""
-        async with Lab(handle_signals=threading.current_thread() is threading.main_thread()) as lab:
+        signals = threading.current_thread() is threading.main_thread()
+        async with Lab(handle_signals=signals, prices=self.prices) as lab:
             for path in files:
                 with Trace(path) as trace:
                     await self._replay(lab, trace)
