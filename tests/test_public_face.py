@@ -14,7 +14,7 @@ FACE = {
     "ExperimentFailed", "ExportError", "FlushResult", "Ge", "Gt", "HandlerExists", "Health", "JsonlMetricsStore", "Lab",
     "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Lt", "MetricPoint", "MetricsConfig", "MetricsStore", "Ne", "NotBuiltYet",
     "OneOf", "Outcome", "QueryError", "Span", "Summary", "Trial", "TrialRecord",
-    "UnknownExperiment", "Where", "__version__", "attach", "attach_many", "bind",
+    "UnknownExperiment", "Where", "__version__", "attach", "attach_many", "bind", "catalog",
     "current_experiment", "current_span", "detach", "estimate_cost", "execute", "execute_nowait", "instrument",
     "list_handlers", "llm_call", "span", "testing",
 }  # fmt: skip

@@ -32,6 +32,7 @@ from crucible_telemetry.errors import (
     UnknownExperiment,
     no_attribute,
 )
+from crucible_telemetry.events import catalog
 from crucible_telemetry.events.bind import bind
 from crucible_telemetry.events.bus import execute, execute_nowait
 from crucible_telemetry.events.event import Event, Outcome
@@ -90,7 +91,6 @@ _LATE = {
 _LATER = {
     "blocking_lab": "a lab without async comes with the integrations",
     "stats": "statistics by design come after the stores that last; analysis.welch compares two means",
-    "catalog": "event catalogues come with the integrations",
     "join": "many machines come last",
 }
 
@@ -135,6 +135,7 @@ __all__ = [
     "attach",
     "attach_many",
     "bind",
+    "catalog",
     "current_experiment",
     "current_span",
     "detach",

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import crucible_telemetry as ct
-from crucible_telemetry.events.catalog import known
-from crucible_telemetry.events.known import ENDINGS, NS_PER
+from crucible_telemetry.events.known import known
+from crucible_telemetry.events.rows import ENDINGS, NS_PER
 from crucible_telemetry.events.standard import STANDARD
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "events.jsonl"

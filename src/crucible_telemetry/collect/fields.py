@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import GENERIC_SHAPE
+from crucible_telemetry.events.known import known
 from crucible_telemetry.events.numbers import Place, column_at
 from crucible_telemetry.events.shape import HEADER, SHAPES, Row, decode_rows, dictionaries
 

@@ -11,13 +11,14 @@ from math import inf, isfinite
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct
 
 from crucible_telemetry.collect.batch import Batch
 from crucible_telemetry.collect.figures import figures
+from crucible_telemetry.collect.layouts import Layout, Layouts, by_unit, is_span
 from crucible_telemetry.collect.pricing import Pricer
 from crucible_telemetry.collect.progress import Prepared
 from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.schema import Schema
 from crucible_telemetry.collect.wanted import FLAGGED, Guard, count_marks
 from crucible_telemetry.collect.words import LIMIT
 from crucible_telemetry.events.columns import (
@@ -26,23 +27,10 @@ from crucible_telemetry.events.columns import (
 )
 from crucible_telemetry.events.enrich import Plan, constant, models
 from crucible_telemetry.events.event import GENERIC_SHAPE
-from crucible_telemetry.events.sensitive import sensitive, suspicious
-from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries, encode
+from crucible_telemetry.events.sensitive import suspicious
+from crucible_telemetry.events.shape import HEADER, decode_rows, dictionaries, encode
 
 _PLAIN: Final = frozenset({int, str, bool, float, type(None), bytes})
-_MAX_PLANS: Final = 8192
-
-
-class Layout(Struct, frozen=True):
-    """What the drain knows of a shape: where figures are read, and which values need a look.
-
-    `of_span`: for rows that a span of ours ended, where these are read otherwise.
-    """
-
-    plan: Plan
-    sensitive: tuple[int, ...]
-    name: str
-    of_span: "Layout | None" = None
 
 
 class Preparer:
@@ -52,7 +40,7 @@ class Preparer:
         self, reader: ExperimentReader, guard: Guard, pricer: Pricer | None = None
     ) -> None:
         self.reader, self.guard, self._pricer = reader, guard, pricer
-        self._layouts: dict[Any, Layout] = {}
+        self._layouts = Layouts(redacts=guard.redacts)
 
     def prepare(self, rows: Sequence[bytes], first_seq: int, consumed: int) -> Prepared:
         """Decode, choose, protect and enrich; `consumed` is carried through.
@@ -133,26 +121,16 @@ class Preparer:
                 places.setdefault(shape, []).append(i)
             groups = list(places.items())
         out = Batch(len(rows))
+        self._layouts.refresh()
         for shape, at in groups:
             if shape == GENERIC_SHAPE:
                 for i in at or ():
                     self._generic(rows, decoded[i], i, out, marks)
                 continue
-            for layout, some in self._by_unit(self._layout(shape), decoded, at):
+            for layout, some in by_unit(self._layouts.of_shape(shape), decoded, at):
                 chosen = decoded if some is None else [decoded[i] for i in some]
                 self._group(rows, layout, chosen, some, out, marks)
         return out.columns(first_seq, rows, shapes)
-
-    def _by_unit(
-        self, layout: Layout, decoded: list[list[Any]], at: list[int] | None
-    ) -> "list[tuple[Layout, list[int] | None]]":
-        """One group, or two where the catalog's unit is not ns: our own spans measure in ns."""
-        if layout.of_span is None:
-            return [(layout, at)]
-        places = range(len(decoded)) if at is None else at
-        ours = [i for i in places if is_span(decoded[i])]
-        others = [i for i in places if not is_span(decoded[i])]
-        return [(which, some) for which, some in ((layout.of_span, ours), (layout, others)) if some]
 
     def _group(
         self,
@@ -166,6 +144,8 @@ class Preparer:
         header, values = _transposed(decoded)
         found = figures(layout.plan, values, len(decoded), self.reader, marks)
         out.put(at, header, found)
+        if layout.schema is not None:
+            self._check(layout.schema, decoded, at, out, marks)
         if self.guard.looks_at_all:
             for i, row in enumerate(decoded):
                 self._protect(rows, row, i if at is None else at[i], out, marks)
@@ -180,6 +160,19 @@ class Preparer:
             rows[place] = encode(decoded[i])
             if marked:
                 out.marked.append(place)
+
+    @staticmethod
+    def _check(
+        schema: Schema,
+        decoded: list[list[Any]],
+        at: list[int] | None,
+        out: Batch,
+        marks: "Counter[str]",
+    ) -> None:
+        """Mark the rows that are not as their registered types say."""
+        misfits = schema.misfits([dictionaries(row)[1:] for row in decoded])
+        marks["schema"] += len(misfits)
+        out.marked += misfits if at is None else [at[i] for i in misfits]
 
     def _redact(
         self,
@@ -235,16 +228,15 @@ class Preparer:
     ) -> None:
         """A row that carries its own keys: a plan of its own, remembered while there is room."""
         name, measurements, metadata = dictionaries(row)
-        key = (name, *measurements, None, *metadata)
-        layout = self._layouts.get(key) or self._remember(
-            key, name, list(measurements), list(metadata)
-        )
+        layout = self._layouts.of_keys(name, list(measurements), list(metadata))
         if layout.of_span is not None and is_span(row):
             layout = layout.of_span
         values = [(value,) for value in (*measurements.values(), *metadata.values())]
         header = [(item,) for item in row[:HEADER]]
         out.put([at], header, figures(layout.plan, values, 1, self.reader, marks))
         out.names[at] = name
+        if layout.schema is not None:
+            self._check(layout.schema, [row], [at], out, marks)
         found: Counter[str] = Counter()
         delicate = [self._is_delicate(layout, i, v, found) for i, v in enumerate(values)]
         if any(delicate) or self.guard.looks_at_all:
@@ -252,37 +244,10 @@ class Preparer:
         else:
             marks.update(found)
 
-    def _layout(self, shape: int) -> Layout:
-        layout = self._layouts.get(shape)
-        if layout is None:
-            known = SHAPES.by_id[shape]
-            layout = self._remember(
-                shape, known.name, list(known.measurement_keys), list(known.metadata_keys)
-            )
-        return layout
-
-    def _remember(self, key: Any, name: str, numbers: list[str], words: list[str]) -> Layout:
-        keys = (*numbers, *words)
-        delicate = tuple(at for at, k in enumerate(keys) if self.guard.redacts and sensitive(k))
-        plan = Plan(name, numbers, words)
-        of_span = None
-        if plan.known.unit != "ns":
-            of_span = Layout(Plan(name, numbers, words, of_span=True), delicate, name)
-        layout = Layout(plan, delicate, name, of_span)
-        if len(self._layouts) < _MAX_PLANS:
-            self._layouts[key] = layout
-        return layout
-
 
 _FLAT_NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _TEXT: Final = {str}
 _REAL: Final = frozenset({int, float, bool})
-
-
-def is_span(row: list[Any]) -> bool:
-    """Whether a decoded row is the start or end of a span of ours: it has a span id of its own."""
-    link = row[3]
-    return link is not None and link[0] is not None
 
 
 def _floats(column: Sequence[Any]) -> list[float]:

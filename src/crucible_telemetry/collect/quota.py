@@ -1,6 +1,6 @@
 """`stop_at_sample_size`: admission closes at N started, and those in flight end. PURE."""
 
-from crucible_telemetry.events.catalog import known
+from crucible_telemetry.events.known import known
 from crucible_telemetry.events.mailbox import Tally
 
 

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.columns import FILL, TOKENS, Columns
 from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.known import known
 from crucible_telemetry.events.scope import span_hex, trace_hex
 from crucible_telemetry.events.shape import SHAPES, Row, contents
 

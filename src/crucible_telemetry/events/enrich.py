@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import Outcome
-from crucible_telemetry.events.known import NS_PER, EventInfo
+from crucible_telemetry.events.known import known
 from crucible_telemetry.events.numbers import (
     MISSING,
     Column,
@@ -22,6 +21,7 @@ from crucible_telemetry.events.numbers import (
     whole,
 )
 from crucible_telemetry.events.outcome import OUTCOME_KEYS
+from crucible_telemetry.events.rows import NS_PER, EventInfo
 from crucible_telemetry.events.tokens import TokenPlan
 
 _STR: Final = {str}

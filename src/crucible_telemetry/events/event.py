@@ -10,8 +10,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.fields import read_fields
+from crucible_telemetry.events.known import known
 
 GENERIC_SHAPE: Final = 0
 """Shape id of rows that carry their own name and keys (the table of shapes was full)."""

@@ -12,8 +12,8 @@ from typing import Any, Final, Self, cast
 
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.events import bus, scope as scopes
-from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.event import event_name
+from crucible_telemetry.events.known import known
 from crucible_telemetry.events.mailbox import Began, Mailbox, log
 from crucible_telemetry.events.odd import MAX_KEY, marked_repr, plain_key, plain_mapping
 from crucible_telemetry.events.raised import in_words

@@ -7,7 +7,7 @@ producers have them.
 
 from typing import Any, Final
 
-from crucible_telemetry.events.known import Row
+from crucible_telemetry.events.rows import Row
 
 HEDGE, ENSEMBLE, STAGE, PIPELINE, TASK = 1, 2, 3, 4, 5
 """How far outside the calls to a model an operation lies: column `wraps` (see `columns.counted_once`)."""

@@ -13,9 +13,9 @@ import numpy as np
 from msgspec.structs import fields
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.columns import ENDS, LLM, MARKED, RANK_SHIFT, RANKS, WRAPS
 from crucible_telemetry.events.event import GENERIC_SHAPE, Event
+from crucible_telemetry.events.known import known
 from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries
 from crucible_telemetry.export.cells import column_name, flattened
 from crucible_telemetry.export.walk import Slice

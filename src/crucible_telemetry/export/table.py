@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from crucible_telemetry.events.catalog import known
 from crucible_telemetry.events.columns import RANK_SHIFT, RANKS
 from crucible_telemetry.events.event import GENERIC_SHAPE, Event
+from crucible_telemetry.events.known import known
 from crucible_telemetry.export.cells import cell, cells, column_name, flattened
 from crucible_telemetry.export.columns import BOXES, FLAGS, OF_EVENT, RANK
 from crucible_telemetry.export.walk import Slice
