@@ -83,3 +83,11 @@ async def test_a_notebook_shows_the_same_text_with_markup_escaped(exp):
     assert "&lt;b&gt;.stop" in html
     assert "<b>" not in html
     assert "sample" not in html
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(1.0, "100 %"), (0.999987, "99.9987 %"), (0.9999999, "99.99999 %"), (0.5, "50 %")],
+)
+def test_a_rate_below_one_is_never_shown_as_100_percent(rate, text):
+    assert percent(rate) == text

@@ -41,8 +41,11 @@ def number(value: object) -> str:
 
 
 def percent(rate: float | None) -> str:
-    """A share as percent, with enough digits to tell 99.99 from 100."""
-    return NONE if rate is None else f"{rate * 100:.4g} %"
+    """A share as percent, with enough digits to tell 99.9998 from 100."""
+    if rate is None:
+        return NONE
+    forms = (f"{rate * 100:.{digits}g}" for digits in (4, 6, 8, 12))
+    return f"{next((text for text in forms if text != '100' or rate == 1), '100')} %"
 
 
 def _line(name: str, figures: Mapping[str, str]) -> str:
