@@ -1,6 +1,14 @@
 """Users' own metrics: calculators over all events, and streaming ones fed batch by batch.
 
-One that raises is marked and dropped; the events are not.
+A calculator has `calculate(events)`: called by `metrics()`, with the events in order of time. A streaming
+one has `add(event)`, called once for each event after it is stored, in order of seq, and `result()`; it
+should have `merge(other)` too, by which parts collected apart (other processes or machines) come together:
+this version collects an experiment in one place and does not call it. `reset_live` leaves both alone. One
+that raises is marked and dropped; the events are not.
+
+An event is numbered before it is added, so none is added twice. An interrupt (Ctrl-C) that hits while an
+event is being added may leave it out of a streaming metric, at most one each: whether a half-done `add`
+counted it only the metric could tell.
 """
 
 from collections.abc import Sequence

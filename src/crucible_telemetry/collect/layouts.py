@@ -11,7 +11,7 @@ from crucible_telemetry.events.known import CATALOG
 from crucible_telemetry.events.sensitive import sensitive
 from crucible_telemetry.events.shape import SHAPES
 
-_MOST: Final = 8192
+_MOST: Final = 4096
 
 
 class Layout(Struct, frozen=True):

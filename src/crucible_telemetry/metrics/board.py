@@ -14,7 +14,7 @@ from crucible_telemetry.metrics.sketch import Sketch, Spread
 
 MOST_NAMES: Final = 4096
 """Event names with cells of their own; first come, first served."""
-MOST_CELLS: Final = 16384
+MOST_CELLS: Final = 6144
 """Cells in all, so that names times models stay bounded too."""
 OTHER: Final = "(other)"
 """The name under which events of further names are counted."""
