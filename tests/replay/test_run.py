@@ -5,7 +5,9 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+import anyio
 import pytest
+from hypothesis import given, strategies as st
 
 import crucible_telemetry as ct
 from crucible_telemetry.errors import ConfigurationError, TraceError
@@ -127,8 +129,6 @@ async def test_identity_in_a_trace_is_identity_in_the_experiment(lab, tmp_path):
 @pytest.mark.virtual_time
 @pytest.mark.asyncio
 async def test_speed_keeps_the_distances_of_the_trace(lab, tmp_path):
-    import anyio
-
     rows = [{"time_s": second} for second in (100, 160, 400)]
     began = anyio.current_time()
     await replayed(lab, written(tmp_path, rows), speed=60)
@@ -147,3 +147,32 @@ async def test_columns_that_come_late_are_kept(lab, tmp_path):
     exp, report = await replayed(lab, written(tmp_path, rows))
     assert report.bad == 0
     assert (await exp.events())[-1].measurements == {"duration_ms": 1, "grade": 3, "column_cost": 9}
+
+
+names = st.sampled_from(
+    ["time", "latency_ms", "itl_s", "input_tokens", "cost", "success", "error", "item", "x", "a.b"]
+)
+cells = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
+    st.sampled_from(["2024-01-01", "12", "1e400", "9" * 30]), st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+@given(st.lists(st.dictionaries(names, cells, max_size=5), min_size=1, max_size=20))
+def test_every_row_of_any_trace_is_stored_or_counted_as_left_out(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("any") / "t.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    async def run():
+        async with ct.Lab(prices=False) as lab:
+            try:
+                exp, report = await replayed(lab, path, time_unit="s")
+            except TraceError as error:
+                assert "no row can be replayed" in str(error)  # noqa: PT017 - then all are bad
+                return
+            assert report.rows == len(rows)
+            assert exp.counts.stored == report.rows - report.bad
+            assert len(report.named) == min(report.bad, 5)
+
+    anyio.run(run)
