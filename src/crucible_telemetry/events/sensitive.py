@@ -18,7 +18,7 @@ TEXTS: Final = frozenset({
     "generation", "generations", "history", "image", "images", "image_url", "input", "inputs",
     "instruction", "instructions", "intermediate_steps", "justification", "kwargs", "message", "messages",
     "observation", "observations", "output", "outputs", "partial_json", "payload", "prompt", "prompts", "query", "queries",
-    "question", "questions", "rationale", "refusal", "request_data", "response", "responses", "return_values",
+    "question", "questions", "rationale", "refusal", "request", "requests", "response", "responses", "return_values",
     "scratchpad", "statement", "summary", "system_prompt", "text", "texts", "thinking", "thought",
     "thoughts", "tool_args", "tool_call", "tool_calls", "tool_result", "tool_results", "transcript",
     "transcripts", "utterance", "video",
@@ -27,7 +27,7 @@ TEXTS: Final = frozenset({
 
 WHOLE: Final = frozenset({
     "args", "b_64_json", "chat", "context", "delta", "log", "logs", "parameters", "params", "raw", "reasoning",
-    "request", "search_results", "sql", "system", "template", "tool_choice",
+    "search_results", "sql", "system", "template", "tool_choice",
 })  # fmt: skip
 """As `TEXTS`, when they are the whole key or its last dotted part: ``system``, not ``operating_system``."""
 
@@ -114,26 +114,22 @@ def _judged(key: str) -> Kind:
 
 def _by_words(key: str) -> Kind:
     parts = [words for part in _PART.split(key) if (words := _WORD.findall(part))]
-    last = "_".join(parts[-1]) if parts else ""
-    if last in _PARTS:
-        return _PARTS[last]
-    while parts and all(word in _FORMS or word.isdigit() for word in parts[-1]):
-        parts.pop()  # ``input.value``, ``prompts.0``: the part before it says what it is
-    if not parts:
-        return Kind.OTHER
-    while parts[-1][-1] in _FORMS or parts[-1][-1].isdigit():
-        parts[-1].pop()
-    last = "_".join(parts[-1])
-    found = _PARTS.get(last) or _TOGETHER.get(last.replace("_", ""))
-    return found or _by_ending([word for part in parts for word in part])
-
-
-def _by_ending(words: list[str]) -> Kind:
-    for count in range(_MAX_WORDS, 0, -1):
-        kind = _ENDINGS.get("_".join(words[-count:]))
-        if kind is not None:
-            return kind
+    while parts:
+        last = "_".join(parts[-1])
+        known = _PARTS.get(last) or _TOGETHER.get("".join(parts[-1])) or _by_ending(parts)
+        if known is not None:
+            return known
+        if not (parts[-1][-1] in _FORMS or parts[-1][-1].isdigit()):
+            break
+        parts[-1].pop()  # ``input.value``, ``prompts.0``: what stands before it says what it is
+        parts = [part for part in parts if part]
     return Kind.OTHER
+
+
+def _by_ending(parts: list[list[str]]) -> Kind | None:
+    words = [word for part in parts for word in part][-_MAX_WORDS:]
+    endings = ("_".join(words[at:]) for at in range(len(words)))
+    return next((_ENDINGS[ending] for ending in endings if ending in _ENDINGS), None)
 
 
 # -- credentials in texts -----------------------------------------------------------------------
