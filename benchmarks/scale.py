@@ -16,10 +16,17 @@ from measure import MIN_PAIRS, Contender, Options, compare, table
 from stage import Stage, _burst
 
 import crucible_telemetry as ct
+from crucible_telemetry.events.columns import DTYPES, ENDS, FILL, LLM
+from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.stores.base import Query
 
 DAY_US = 86_400_000_000
 MILLION = 1_000_000
 ROUNDS = 21
+QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
+RARE_EVERY = 10_000
+"""In the mixed load, one event in so many is of a rare name."""
+LATENCIES_NS = np.random.default_rng(7).lognormal(20.5, 0.6, 99_991).astype(int).tolist()
 
 
 def resident_bytes() -> int:
@@ -27,11 +34,24 @@ def resident_bytes() -> int:
     return pages * 4096
 
 
-async def filled(exp, n: int) -> None:
-    """`n` typical events spread evenly over a day."""
+def mixed_event(i):
+    """Calls to four models, one in fifty failing, a log-normal latency; beside them stages and, rarely, alarms."""
+    if i % RARE_EVERY == 0:
+        return "lab.alarm", {"level": i % 3}, {"note": "rare"}
+    if i % 4 == 0:
+        return "pipeline.stage.stop", {"duration_ms": i % 997}, {"stage": "parse"}
+    name, measurements, metadata = typical_event(i)
+    measurements["duration"] = LATENCIES_NS[i % len(LATENCIES_NS)]
+    metadata["model"] = ("gpt-4o", "gpt-4o-mini", "o3", "o4-mini")[i % 7 % 4]
+    metadata["finish_reason"] = "stop" if i % 50 else "error"
+    return name, measurements, metadata
+
+
+async def filled(exp, n: int, event=typical_event) -> None:
+    """`n` events spread evenly over a day."""
     async with exp.trial(item="q17"):
         for i in range(n):
-            name, measurements, metadata = typical_event(i)
+            name, measurements, metadata = event(i)
             await ct.execute(
                 name, measurements, metadata, at_us=1_700_000_000_000_000 + i * DAY_US // n
             )
@@ -52,31 +72,63 @@ def memory(stage: Stage, n: int):
 
 
 def numpy_figures(columns) -> list:
-    """The figures of `metrics()`, by NumPy on ready arrays."""
-    found = []
-    quantiles = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
-    for array, scale in ((columns["latency_ns"], 1e6),):
-        values = array / scale
-        found += [values.mean(), values.std(ddof=1), values.var(ddof=1), values.min(), values.max()]
-        found += list(np.quantile(values, quantiles))
+    """The figures of `metrics()`, by NumPy on ready arrays: the same pools, the same figures."""
+    outcome, model, latency = columns["outcome"], columns["model"], columns["latency_ns"]
+    times = columns["timestamp_us"]
+    found = [times.min(), times.max(), np.bincount(columns["shape"]), np.bincount(columns["error"])]
+    pooled = (columns["flags"] & (ENDS | LLM)) == ENDS | LLM
+    found += [ended := np.bincount(chosen(outcome, pooled))]
+    for code in np.flatnonzero(ended):
+        found += spread(chosen(latency, pooled & (outcome == code) & (latency >= 0)) / 1e6)
+    priced = columns["cost_pico"] >= 0
+    cost, of = chosen(columns["cost_pico"], priced) / 1e12, chosen(model, priced)
+    found += [*spread(cost, (0.5,)), cost.sum(), np.count_nonzero(pooled & ~priced)]
+    found += [np.bincount(of), np.bincount(of, cost)]
     for name in ("prompt", "completion", "total"):
-        found += [columns[name].sum(), columns[name].mean()]
-    outcome = columns["outcome"]
-    found += [np.count_nonzero(outcome == code) for code in range(6)]
-    found += [np.bincount(columns["shape"]).max(), np.bincount(columns["model"]).max()]
+        told = columns[name] >= 0
+        values = chosen(columns[name], told)
+        found += [values.sum(), values.mean(), np.bincount(chosen(model, told), values)]
+    paced = pooled & (outcome == Outcome.OK) & (columns["completion"] >= 0) & (latency >= 0)
+    found += [chosen(columns["completion"], paced).sum() / chosen(latency, paced).sum()]
     return found
+
+
+def chosen(values, mask):
+    """Those of the mask; no copy where it leaves nothing out."""
+    return values if mask.all() else values[mask]
+
+
+def spread(values, quantiles=QUANTILES) -> list:
+    if not len(values):
+        return []
+    found = [values.mean(), values.std(ddof=1), values.var(ddof=1), values.min(), values.max()]
+    return [*found, *np.quantile(values, quantiles)]
 
 
 async def _collected(parts) -> list:
     return [part async for part in parts]
 
 
-def at_rest(stage: Stage, exp, options: Options) -> str:
-    from crucible_telemetry.stores.base import Query
+NAMES = ("timestamp_us", "flags", "outcome", "shape", "model", "error")
+OPTIONAL = ("latency_ns", "cost_pico", "prompt", "completion", "total")
 
+
+def ready_arrays(stage: Stage, exp) -> dict:
     parts = stage.run(_collected(exp._collector.store.columns(Query())))
-    names = ("latency_ns", "prompt", "completion", "total", "outcome", "shape", "model")
-    ready = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    ready = {name: np.concatenate([getattr(part, name) for part in parts]) for name in NAMES}
+    for name in OPTIONAL:
+        columns = (getattr(part, name) for part in parts)
+        ready[name] = np.concatenate(
+            [
+                np.full(len(part), FILL[name], DTYPES[name]) if column is None else column
+                for part, column in zip(parts, columns, strict=True)
+            ]
+        )
+    return ready
+
+
+def at_rest(stage: Stage, exp, options: Options) -> str:
+    ready = ready_arrays(stage, exp)
 
     def by_numpy(calls: int) -> None:
         for _ in range(calls):
