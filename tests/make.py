@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from crucible_telemetry.events.columns import DTYPES, ENDS, FILL, LLM, Columns, Payload
-from crucible_telemetry.events.event import Event, Outcome
+from crucible_telemetry.events.event import Event, Identity, Outcome
 
 
 def columns(n: int, first_seq: int = 1, **given: Any) -> Columns:
@@ -35,6 +35,15 @@ def columns(n: int, first_seq: int = 1, **given: Any) -> Columns:
 
 class PlainReader:
     """A Reader over `columns` made above: shape `k` is named ``event.k``, model `m` is ``model-m``."""
+
+    condition = "default"
+    tags = ("t",)
+
+    def keys(self, shape: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return ("seq",), ()
+
+    def identity(self, trial: int) -> Identity:
+        return (f"item-{trial}" if trial else None, *[None] * 5)
 
     def name(self, shape: int) -> str:
         return f"event.{shape}"
@@ -67,8 +76,9 @@ class PlainReader:
             metadata={},
             experiment_id="e",
             experiment_name="e",
-            condition="default",
-            tags=("t",),
+            condition=self.condition,
+            tags=self.tags,
+            sample_id=self.identity(int(columns.trial[i]))[0],
             latency_ms=None if latency is None or latency < 0 else latency / 1e6,
             success=outcome.success,
             outcome=outcome.label,

@@ -35,6 +35,10 @@ def event(**given):
         "provider": "openai",
         "model": "gpt-4",
         "session_id": "s1",
+        "user_id": "ann",
+        "cohort": "b",
+        "repeat": 2,
+        "attempt": 0,
         "sample_id": "q17",
     }
     return Event(**defaults | given)
@@ -54,6 +58,7 @@ FITS = [
     {"tags": "h1"},
     {"tags": ["h2", "h1"]},
     {"sample_id": "q17", "session_id": ["s1"]},
+    {"user_id": "ann", "cohort": ["a", "b"], "repeat": 2, "attempt": [0, 1]},
     {"since": T0, "until": T0},
     {"measurement": {"duration": 5}},
     {"measurement": {"tokens.prompt": Gt(100)}},
@@ -77,6 +82,10 @@ FITS_NOT = [
     {"model": "gpt"},
     {"tags": ["h1", "h3"]},
     {"sample_id": "q1"},
+    {"user_id": "bob"},
+    {"cohort": []},
+    {"repeat": 1},
+    {"attempt": [1, 2]},
     {"since": T0 + 1},
     {"until": T0 - 1},
     {"measurement": {"tokens.prompt": Gt(120)}},
@@ -125,6 +134,9 @@ REFUSED = [
     ({"metadata": {"": 1}}, "metadata"),
     ({"metadata": {3: 1}}, "metadata"),
     ({"predicate": "e.seq > 3"}, "predicate"),
+    ({"user_id": 3}, "user_id"),
+    ({"repeat": "1"}, "repeat"),
+    ({"attempt": [0, -1]}, "attempt"),
 ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucible_telemetry.events.columns import FILL, TOKENS, Columns
-from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.event import IDENTITY, Identity, Outcome
 from crucible_telemetry.events.known import known
 from crucible_telemetry.events.scope import span_hex, trace_hex
 from crucible_telemetry.events.shape import SHAPES, Row, contents
@@ -20,11 +20,7 @@ from crucible_telemetry.events.shape import SHAPES, Row, contents
 Rows = NDArray[np.intp]
 Fields = dict[str, Iterable[Any]]
 """Values by field name: as many as there are rows, or an endless repetition of one."""
-Identity = tuple[str | None, int | None, int | None, str | None, str | None, str | None]
-"""(item, repeat, attempt, session, user, cohort)"""
 
-IDENTITY: Final = ("sample_id", "repeat", "attempt", "session_id", "user_id", "cohort")
-"""The fields of an `Identity`, which are also the metadata keys that name them."""
 FIGURES: Final = {
     "latency_ns": ("latency_ms", 1e6),
     "cost_pico": ("cost_usd", 1e12),

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucible_telemetry.collect.fields import NamedFields
-from crucible_telemetry.collect.read_back import Fields, Identity, event_fields
+from crucible_telemetry.collect.read_back import Fields, event_fields
 from crucible_telemetry.collect.spec import ExperimentSpec
 from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.words import Vocabulary
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.events.event import GENERIC_SHAPE, Event
+from crucible_telemetry.events.event import GENERIC_SHAPE, Event, Identity
 from crucible_telemetry.events.shape import SHAPES, decode_rows
 
 _NOBODY: Final = (None, None, None, None, None, None)
@@ -24,6 +24,7 @@ class ExperimentReader:
 
     def __init__(self, experiment_id: str, spec: ExperimentSpec, trials: Trials) -> None:
         self.experiment_id, self.spec, self.trials = experiment_id, spec, trials
+        self.condition, self.tags = spec.condition, spec.tags
         self.models: Vocabulary[tuple[str | None, str | None]] = Vocabulary(
             (None, None), (None, "(other)")
         )
@@ -33,6 +34,11 @@ class ExperimentReader:
     def name(self, shape: int) -> str:
         """Event name of a shape."""
         return SHAPES.by_id[shape].name
+
+    def keys(self, shape: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Keys of the measurements and of the metadata of a shape."""
+        found = SHAPES.by_id[shape]
+        return found.measurement_keys, found.metadata_keys
 
     def model(self, model: int) -> tuple[str | None, str | None]:
         """(provider, model) of a number."""
@@ -67,8 +73,8 @@ class ExperimentReader:
             "event_id": [f"{self.experiment_id}-{seq}" for seq in seqs],
             "experiment_id": repeat(self.experiment_id),
             "experiment_name": repeat(self.spec.name),
-            "condition": repeat(self.spec.condition),
-            "tags": repeat(self.spec.tags),
+            "condition": repeat(self.condition),
+            "tags": repeat(self.tags),
             **event_fields(decode_rows(columns.payload.some(at)), columns, at, self),
         }
         return list(map(Event, *(given[name] for name in Event.__struct_fields__)))

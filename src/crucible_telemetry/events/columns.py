@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.event import Event
+from crucible_telemetry.events.event import Event, Identity
 
 Ints = NDArray[np.int64]
 
@@ -202,6 +202,19 @@ class Columns:
 
 class Reader(Protocol):
     """Turns the numbers in columns back into words, and rows back into events."""
+
+    condition: str
+    """The condition of all its events."""
+    tags: tuple[str, ...]
+    """The tags of all its events."""
+
+    def keys(self, shape: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Keys of the measurements and of the metadata of a shape (never of `GENERIC_SHAPE`)."""
+        ...
+
+    def identity(self, trial: int) -> Identity:
+        """Whose the events of a trial are, unless their metadata says otherwise; 0 is no trial."""
+        ...
 
     def name(self, shape: int) -> str:
         """Event name of a shape (never of `GENERIC_SHAPE`, whose rows carry their own)."""

@@ -40,6 +40,12 @@ class Outcome(IntEnum):
         return None if self is Outcome.NONE else self.name.lower()
 
 
+IDENTITY: Final = ("sample_id", "repeat", "attempt", "session_id", "user_id", "cohort")
+"""The fields that say whose an event is; metadata keys of these names come before what the trial says."""
+Identity = tuple[str | None, int | None, int | None, str | None, str | None, str | None]
+"""Their values, of a trial: (item, repeat, attempt, session, user, cohort)."""
+
+
 class CategoryField:
     """A field of `Event.fields` as an attribute: None where the event's category has no such field."""
 

@@ -14,17 +14,11 @@ from msgspec.structs import force_setattr
 from crucible_telemetry.errors import QueryError
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
+from crucible_telemetry.stores.comparison import Comparison, Ge, Gt, Le, Lt, Ne, OneOf
 from crucible_telemetry.stores.where import (
     INT64_MAX,
     MICROSECOND,
-    Comparison,
-    Ge,
-    Gt,
     Instant,
-    Le,
-    Lt,
-    Ne,
-    OneOf,
     Where,
     check_bounds,
     instant_us,

@@ -11,7 +11,7 @@ from crucible_telemetry.events.event import Event
 from crucible_telemetry.stores.base import Position, Query
 from crucible_telemetry.stores.filter import ColumnFilter, Rows
 from crucible_telemetry.stores.segments import Place, Segment, State
-from crucible_telemetry.stores.where import INT64_MAX, matches
+from crucible_telemetry.stores.where import INT64_MAX, rest_fits
 
 Ints = NDArray[np.int64]
 Places = tuple[Ints, Ints]
@@ -127,7 +127,7 @@ class Selection:
         if not self.needs_events or self._where is None:
             return events
         where = self._where
-        return [event for event in events if matches(where, event)]
+        return [event for event in events if rest_fits(where, event)]
 
     def decoded(self, seqs: Ints) -> Generator[Place, Segment, list[Event]]:
         """The events of these seqs, in the order given; one call of the reader per segment."""

@@ -1,16 +1,15 @@
 """Which events a reader wants: `Where`, comparisons, and `matches`, which says what they mean. PURE."""
 
-import math
-import operator
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from crucible_telemetry.errors import QueryError
-from crucible_telemetry.events.event import Event, Outcome, event_name, matches_pattern
+from crucible_telemetry.events.event import IDENTITY, Event, Outcome, event_name, matches_pattern
+from crucible_telemetry.stores.comparison import Comparison
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -38,85 +37,19 @@ def instant_us(value: Instant, argument: str) -> int:
     return value
 
 
-class Comparison(Struct, frozen=True):
-    """What a measured or annotated value is held against; a type that cannot be compared fits nothing."""
-
-    value: Any
-    test: ClassVar[Callable[[Any, Any], Any]] = operator.eq
-
-    def __post_init__(self) -> None:
-        kind = type(self).__name__
-        if isinstance(self.value, bool) or not isinstance(self.value, (int, float, str)):
-            raise QueryError(kind, f"want a number or a text to compare with, not {self.value!r}")
-        if isinstance(self.value, float) and math.isnan(self.value):
-            raise QueryError(kind, "NaN compares with nothing")
-
-    def holds(self, found: object) -> bool:
-        """Whether a value that was found fits."""
-        try:
-            return bool(type(self).test(found, self.value))
-        except TypeError:
-            return False
-
-
-class Gt(Comparison, frozen=True):
-    """Greater than `value`."""
-
-    test = operator.gt
-
-
-class Ge(Comparison, frozen=True):
-    """Greater than `value`, or equal."""
-
-    test = operator.ge
-
-
-class Lt(Comparison, frozen=True):
-    """Less than `value`."""
-
-    test = operator.lt
-
-
-class Le(Comparison, frozen=True):
-    """Less than `value`, or equal."""
-
-    test = operator.le
-
-
-class Ne(Comparison, frozen=True):
-    """Present, and not equal to `value`."""
-
-    test = operator.ne
-
-    def __post_init__(self) -> None:
-        """Anything may be unequal."""
-
-
-class OneOf(Comparison, frozen=True):
-    """Equal to one of the values of a list, tuple or set."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.value, (list, tuple, set, frozenset)):
-            raise QueryError("OneOf", f"want a list of values, not {self.value!r}")
-        force_setattr(self, "value", tuple(self.value))
-
-    def holds(self, found: object) -> bool:
-        """Whether the value is in the list."""
-        return found in self.value
-
-
 class Where(Struct, frozen=True, kw_only=True):
     """A filter: every condition given must hold; those left out hold for all. Lists mean "one of".
 
     - `event`: a name or pattern (`"req_llm.*"`), dotted or as a tuple, or a *list* of these.
     - `success`: True (ok) or False (error, timeout); events that say neither fit neither.
     - `outcome`: `ok`, `error`, `timeout`, `cancelled`, `unknown`.
-    - `condition`, `model`, `provider`, `sample_id`, `session_id`: equal to it, or to one of a list.
+    - `condition`, `model`, `provider`: equal to it, or to one of a list.
+    - `sample_id` (the trial's item), `session_id`, `user_id`, `cohort`, `repeat`, `attempt`: the same.
     - `tags`: the experiment carries all of them.
     - `since`, `until`: inclusive; datetimes with a zone, or µs since the epoch.
     - `measurement`, `metadata`: dotted path -> a plain value (equal), a comparison (`Gt(100)`, `Ge`,
       `Lt`, `Le`, `Ne`, `OneOf([...])`) or a tuple of comparisons (all hold):
-      ``{"tokens.prompt": Gt(100), "finish_reason": "stop"}``. A path that is not there fits nothing,
+      ``metadata={"user.tier": "gold"}``, ``measurement={"loss": Lt(0.1)}``. A path that is not there fits nothing,
       `Ne` included. A key that itself contains dots wins over nesting.
     - `predicate`: called with each `Event` that fits the rest; what it raises reaches the reader.
 
@@ -132,6 +65,10 @@ class Where(Struct, frozen=True, kw_only=True):
     tags: str | list[str] | None = None
     sample_id: str | list[str] | None = None
     session_id: str | list[str] | None = None
+    user_id: str | list[str] | None = None
+    cohort: str | list[str] | None = None
+    repeat: int | list[int] | None = None
+    attempt: int | list[int] | None = None
     since: Instant | None = None
     until: Instant | None = None
     measurement: Mapping[str, Any] | None = None
@@ -155,6 +92,10 @@ class Where(Struct, frozen=True, kw_only=True):
             value = getattr(self, argument)
             if value is not None:
                 force_setattr(self, argument, _texts(value, argument))
+        for argument in NUMBERS:
+            value = getattr(self, argument)
+            if value is not None:
+                force_setattr(self, argument, _counts(value, argument))
         for label in self.texts("outcome") or ():
             if label not in OUTCOMES:
                 raise QueryError("outcome", f"{label!r} is none of {', '.join(map(str, OUTCOMES))}")
@@ -172,7 +113,11 @@ class Where(Struct, frozen=True, kw_only=True):
             if value is None:
                 continue
             if not isinstance(value, Mapping) or not all(isinstance(k, str) and k for k in value):
-                raise QueryError(argument, f"want a mapping of dotted paths, not {value!r}")
+                raise QueryError(
+                    argument,
+                    'want a mapping of dotted paths, as {"tokens.prompt": Gt(100), "tier": "gold"}, '
+                    f"not {value!r}",
+                )
             force_setattr(self, argument, {key: _comparisons(v) for key, v in value.items()})
 
     @property
@@ -195,6 +140,12 @@ class Where(Struct, frozen=True, kw_only=True):
         return cast("tuple[str, ...] | None", getattr(self, argument))
 
     @property
+    def identity(self) -> dict[str, tuple[Any, ...]]:
+        """The choices of each condition on whose an event is."""
+        given = ((name, getattr(self, name)) for name in IDENTITY)
+        return {name: choices for name, choices in given if choices is not None}
+
+    @property
     def outcomes(self) -> frozenset[Outcome] | None:
         """The outcomes that `success` and `outcome` leave; None for all."""
         if self.success is None and self.outcome is None:
@@ -207,27 +158,49 @@ class Where(Struct, frozen=True, kw_only=True):
 
     @property
     def needs_events(self) -> bool:
-        """Whether some condition cannot be told from columns, so that rows have to be decoded."""
-        rest = (self.condition, self.tags, self.sample_id, self.session_id)
-        paths = (self.measurement, self.metadata, self.predicate)
-        return any(condition is not None for condition in (*rest, *paths))
+        """Whether some condition cannot be told from columns alone, so that rows have to be decoded."""
+        return bool(
+            self.identity or self.measurement or self.metadata or self.predicate is not None
+        )
 
 
-TEXTS: Final = ("condition", "model", "provider", "sample_id", "session_id")
+NUMBERS: Final = ("repeat", "attempt")
+TEXTS: Final = ("condition", "model", "provider", *(n for n in IDENTITY if n not in NUMBERS))
 
 
 def matches(where: Where, event: Event) -> bool:
     """Whether an event fits: the meaning of a `Where`, which every store has to give the same answer to."""
     return (
-        _matches_name(where, event.event_name)
+        name_fits(where.patterns, event.event_name)
         and (where.success is None or event.success is where.success)
         and (where.outcome is None or event.outcome in (where.texts("outcome") or ()))
         and _matches_time(where, event.timestamp_us)
-        and all(_one_of(where, argument, event) for argument in TEXTS)
-        and set(where.texts("tags") or ()) <= set(event.tags)
+        and all(_one_of(where, argument, event) for argument in ("model", "provider"))
+        and shared_fit(where, event.condition, event.tags)
+        and rest_fits(where, event)
+    )
+
+
+def shared_fit(where: Where, condition: str, tags: tuple[str, ...]) -> bool:
+    """Whether what all events of an experiment share fits."""
+    wanted = where.texts("condition")
+    return (wanted is None or condition in wanted) and set(where.texts("tags") or ()) <= set(tags)
+
+
+def rest_fits(where: Where, event: Event) -> bool:
+    """Whether an event fits the conditions that make `needs_events`, its predicate last."""
+    return (
+        all(getattr(event, name) in choices for name, choices in where.identity.items())
         and _matches_paths(where.measurement, event.measurements)
         and _matches_paths(where.metadata, event.metadata)
         and (where.predicate is None or bool(where.predicate(event)))
+    )
+
+
+def may_hold(keys: tuple[str, ...], paths: Mapping[str, Any] | None) -> bool:
+    """Whether mappings with these keys can have a value at each of the paths."""
+    return all(
+        any(path == key or path.startswith(f"{key}.") for key in keys) for path in paths or ()
     )
 
 
@@ -255,10 +228,6 @@ def check_bounds(since_us: int | None, until_us: int | None) -> None:
     """Refuse a range that ends before it begins."""
     if since_us is not None and until_us is not None and since_us > until_us:
         raise QueryError("until", f"{until_us} µs lies before since ({since_us} µs)")
-
-
-def _matches_name(where: Where, name: str) -> bool:
-    return name_fits(where.patterns, name)
 
 
 def _matches_time(where: Where, timestamp_us: int) -> bool:
@@ -299,8 +268,21 @@ def _pattern(name: Name) -> str:
     return event_name(name)
 
 
+def _counts(value: object, argument: str) -> tuple[int, ...]:
+    given = _listed(value)
+    if not all(type(count) is int and count >= 0 for count in given):
+        raise QueryError(
+            argument, f"want a whole number from 0 on or a list of them, not {value!r}"
+        )
+    return given
+
+
+def _listed(value: object) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+
+
 def _texts(value: object, argument: str) -> tuple[str, ...]:
-    given = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    given = _listed(value)
     if not all(isinstance(text, str) for text in given):
         raise QueryError(argument, f"want a text or a list of texts, not {value!r}")
     return given
