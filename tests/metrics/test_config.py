@@ -103,3 +103,25 @@ async def test_a_wrong_config_is_refused_at_the_start():
         exp = await lab.start_experiment("b", metrics_config=ct.MetricsConfig(custom=("x", "x")))
         assert exp.spec.metrics_config.custom == ("x",)
         assert (await lab.start_experiment("c")).spec.metrics_config == ct.MetricsConfig()
+
+
+@pytest.mark.parametrize("pool", ["auto", "llm", "all", "other.*", ["other.*", "llm.request.stop"]])
+@pytest.mark.parametrize("billed", ["auto", "all", "other.*"])
+@pytest.mark.asyncio
+async def test_windows_are_of_the_pool_the_summary_names(pool, billed, monkeypatch):
+    from crucible_telemetry.events import shape
+
+    async with ct.Lab() as lab:
+        config = {"pool": pool, "billed": billed}
+        async with lab.experiment("a", metrics_config=config) as exp:
+            for k in range(9):
+                if k == 6:  # from here on rows carry their names
+                    monkeypatch.setattr(shape, "MAX_SHAPES", 0)
+                name = ("llm.request.stop", "other.work.stop", f"other.{k}.stop")[k % 3]
+                said = {"duration_ms": k + 1, "cost": k + 1}
+                await ct.execute(name, said, {f"only_here_{k}": 1}, at_us=10**15 + k)
+            (row,) = await exp.windowed_metrics(3600)
+            summary = await exp.metrics()
+    assert row.success_count == summary.latency.count == summary.reliability.total_requests > 0
+    assert row.mean_latency == summary.latency.mean
+    assert row.total_cost == summary.cost.total

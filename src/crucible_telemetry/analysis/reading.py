@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from crucible_telemetry.analysis.pools import Pools
 from crucible_telemetry.analysis.windows import WindowRow, windowed
 from crucible_telemetry.clock import monotonic_ns, wall_us
 from crucible_telemetry.collect.collector import Collector
@@ -105,7 +106,9 @@ class Reading:
     ) -> list[WindowRow]:
         """Figures per window."""
         parts = await self._parts(where)
-        return windowed(parts, to_us(size, "size"), to_us(step, "step"), life.pauses(wall_us()))
+        pools = Pools(self._reader.spec.metrics_config, self._reader)
+        pauses = life.pauses(wall_us())
+        return windowed(parts, to_us(size, "size"), to_us(step, "step"), pauses, pools)
 
     async def metrics(
         self,

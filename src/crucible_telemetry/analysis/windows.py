@@ -11,8 +11,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from crucible_telemetry.analysis.pools import AUTO, Pools
 from crucible_telemetry.errors import QueryError
-from crucible_telemetry.events.columns import ENDS, LLM, MISSING, Columns, counted_once
+from crucible_telemetry.events.columns import MISSING, Columns
 from crucible_telemetry.events.event import Outcome
 
 Ints = NDArray[np.int64]
@@ -36,7 +37,8 @@ class WindowRow(Struct, frozen=True, kw_only=True):
     that succeeded (None without one; type 7), `total_cost` is USD of the ends that wrap no counted
     operation (None when none carried a cost), `success_count` and `failure_count` (timeouts included)
     are of the pool: ends of llm operations if the data has any, else all ends. `active_seconds` is
-    the window's length without the time the experiment was paused.
+    the window's length without the time the experiment was paused. `metrics_config` changes the pool
+    and what is billed, as it does for a summary.
     """
 
     window_start: int
@@ -57,6 +59,7 @@ def windowed(
     size_us: int,
     step_us: int,
     pauses_us: Sequence[tuple[int, int]] = (),
+    pools: Pools = AUTO,
 ) -> list[WindowRow]:
     """Half-open windows from the first event on, every `step_us`, up to the one that covers the last.
 
@@ -65,7 +68,7 @@ def windowed(
     """
     _check(size_us, "size")
     _check(step_us, "step")
-    rows = _Rows(parts)
+    rows = _Rows(parts, pools)
     if not len(rows.times):
         return []
     starts = _starts(rows.times, size_us, step_us)
@@ -97,16 +100,16 @@ def _starts(times: Ints, size_us: int, step_us: int) -> Ints:
 class _Rows:
     """The rows of all parts sorted by time, as the few columns that windows need."""
 
-    def __init__(self, parts: Sequence[Columns]) -> None:
+    def __init__(self, parts: Sequence[Columns], pools: Pools) -> None:
         times = _joined([part.timestamp_us for part in parts])
         flags = _joined([part.flags for part in parts])
         outcome = _joined([part.outcome for part in parts])
-        pooled = _pool(flags)
+        pooled = pools.pooled(parts, flags)
         ok = pooled & (outcome == Outcome.OK)
         failed = pooled & ((outcome == Outcome.ERROR) | (outcome == Outcome.TIMEOUT))
         latency = _joined([_filled(part, part.latency_ns) for part in parts])
         cost = _joined([_filled(part, part.cost_pico) for part in parts])
-        priced = counted_once(flags, cost != MISSING) & (cost != MISSING)
+        priced = pools.billed(parts, flags, cost != MISSING)
         order = _order(times)
         self.first_us = int(times[order[0]]) if len(times) else 0
         self.times = _since(times[order], self.first_us)
@@ -218,11 +221,6 @@ def _between(lower: Ints, upper: Ints, share: NDArray[np.float64]) -> NDArray[np
     # From the nearer end, as numpy.quantile does, so that a share of 1 gives `upper` exactly.
     gap = upper - lower
     return np.where(share < 0.5, lower + gap * share, upper - gap * (1 - share))
-
-
-def _pool(flags: NDArray[np.uint8]) -> Mask:
-    calls: Mask = (flags & (ENDS | LLM)) == ENDS | LLM
-    return calls if calls.any() else (flags & ENDS) != 0
 
 
 def _joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
