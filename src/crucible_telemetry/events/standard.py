@@ -50,22 +50,22 @@ def _operation(prefix: str, what: str, **columns: Any) -> tuple[Row, Row, Row]:
     return (
         _row(f"{prefix}.start", f"{what} started", **columns),
         _row(f"{prefix}.stop", f"{what} ended", **columns),
-        _row(f"{prefix}.exception", f"{what} was left by an exception", **columns),
+        _row(f"{prefix}.exception", f"{what} raised", **columns),
     )
 
 
 LLM: Final = (
-    *_operation("llm.request", "A call to a model (`ct.llm_call`)"),
+    *_operation("llm.request", "A call by `ct.llm_call`"),
     *_operation("req_llm.request", "A request of req_llm"),
-    _row("req_llm.request.retry", "A request of req_llm failed and is tried again", ends=False),
-    _row("req_llm.token_usage", "Tokens and cost of a request; its stop may repeat them",
+    _row("req_llm.request.retry", "A request of req_llm is tried again", ends=False),
+    _row("req_llm.token_usage", "Tokens and cost; its stop may repeat them",
          repeats=True),
-    *_operation("altar.ai.text_gen", "A text generation of altar_ai (a failed one stops too)"),
-    *_operation("crucible_ensemble.model", "The call to one model of an ensemble"),
-    *_operation("gen_ai.chat", "A chat call by the OpenTelemetry conventions"),
-    *_operation("gen_ai.text_completion", "A completion by the OpenTelemetry conventions"),
-    *_operation("gen_ai.generate_content", "A generation by the OpenTelemetry conventions"),
-    *_operation("gen_ai.embeddings", "An embedding by the OpenTelemetry conventions"),
+    *_operation("altar.ai.text_gen", "A text generation of altar_ai"),
+    *_operation("crucible_ensemble.model", "A model call of an ensemble"),
+    *_operation("gen_ai.chat", "A chat call (OpenTelemetry)"),
+    *_operation("gen_ai.text_completion", "A completion (OpenTelemetry)"),
+    *_operation("gen_ai.generate_content", "A generation (OpenTelemetry)"),
+    *_operation("gen_ai.embeddings", "An embedding (OpenTelemetry)"),
 )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ _HEDGING: Final = (
     *_operation("crucible_hedging.request", "A hedged request"),
     _row("crucible_hedging.request.cancelled", "The slower of two requests was cancelled", ends=False),
     _row("crucible_hedging.hedge.fired", "The second request was sent (`delay` in ms)", ends=False),
-    _row("crucible_hedging.hedge.won", "The second request was faster (`latency` in ms since it began)",
+    _row("crucible_hedging.hedge.won", "The second request was faster (`latency` since it began)",
          ends=False),
 )  # fmt: skip
 _TRACE: Final = (
@@ -95,7 +95,7 @@ ENSEMBLES: Final = (
     *_PREDICT,
     *_VOTE,
     *(_row(row.name, row.description or "", ends=False)
-      for row in _operation("crucible_ensemble.executor", "The asking of all models of an ensemble")),
+      for row in _operation("crucible_ensemble.executor", "Asking all models of an ensemble")),
     *_aliased("ensemble.predict", "crucible_ensemble.predict", _PREDICT),
     *_aliased("ensemble.prediction", "crucible_ensemble.predict", _PREDICT),
     *_aliased("ensemble.vote", "crucible_ensemble.vote", _VOTE),
@@ -119,7 +119,7 @@ TRAINING: Final = (
     *_operation("crucible_train.epoch", "An epoch", wraps=STAGE),
     *_operation("crucible_train.batch", "A batch"),
     _row("crucible_train.checkpoint.saved", "A checkpoint was written", ends=False),
-    *_operation("tinkex.http.request", "An HTTP request of tinkex (a failed one stops too)"),
+    *_operation("tinkex.http.request", "An HTTP request of tinkex"),
 )
 OTHERS: Final = (
     *_operation("crucible_deployment.inference", "An inference"),
@@ -128,8 +128,8 @@ OTHERS: Final = (
     *_TRACE,
     *_aliased("causal_trace", "crucible_trace", _TRACE),
     *_operation("altar.tool", "A tool call"),
-    *_operation("gen_ai.execute_tool", "A tool call by the OpenTelemetry conventions"),
-    *_operation("gen_ai.invoke_agent", "An agent's turn by the OpenTelemetry conventions"),
+    *_operation("gen_ai.execute_tool", "A tool call (OpenTelemetry)"),
+    *_operation("gen_ai.invoke_agent", "An agent's turn (OpenTelemetry)"),
     *_operation("research_harness.task", "A task of a research harness"),
     _row("research_harness.task.complete", "A task of a research harness ended"),
 )
