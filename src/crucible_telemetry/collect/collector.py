@@ -68,8 +68,6 @@ class Collector(WaitingRoom):
         self._lock = threading.RLock()
         self._busy = False
         self._prepared: Prepared | None = None
-        self.put_off = False
-        """Whether a batch waits for the price library; what may not wait for that loads it on its thread."""
         self._told = 0
         self.careful = Careful(preparer)
 
@@ -198,13 +196,6 @@ class Collector(WaitingRoom):
         finally:
             self._settle(outside)
         return drained
-
-    def load_prices(self) -> bool:
-        """Where a batch waits for the price library, load it here; False where none does."""
-        waits, self.put_off = self.put_off, False
-        if waits:
-            LIBRARY.load()
-        return waits
 
     def sweep(self) -> None:
         """Rows that came after the end are counted as what they are."""

@@ -108,10 +108,13 @@ class PriceBook:
 
 
 def estimate(
-    book: PriceBook, provider: str | None, model: str, counts: tuple[int, ...], at: object
+    own: Own, provider: str | None, model: str, counts: tuple[int, ...], at: object
 ) -> float | None:
     """Dollars of one call of so many `COUNTED`, or None; loads the library when it is needed."""
-    day, us = _moment(at)
+    _check_counts(counts)
+    if own is False:
+        return None
+    book, (day, us) = PriceBook(own), _moment(at)
     try:
         tariffs = book.tariffs(provider, model, day)
     except UnloadedLibrary:
@@ -152,10 +155,8 @@ def estimate_cost(  # noqa: PLR0913 - keyword options, all but three with a defa
     (UTC where it says nothing else; default now). `prices`: as in `Lab`. Sync; the first call that needs
     the price library loads it, which takes the better part of a second.
     """
-    own = read_prices(prices)
     counts = (input_tokens, output_tokens, cached_tokens, 0, reasoning_tokens)
-    _check_counts(counts)
-    return None if own is False else estimate(PriceBook(own), provider, model, counts, day)
+    return estimate(read_prices(prices), provider, model, counts, day)
 
 
 def _check_counts(counts: tuple[int, ...]) -> None:

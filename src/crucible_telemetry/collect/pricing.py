@@ -1,7 +1,7 @@
 """The cost column of a batch, where nobody said what a call cost: tokens × price, a model and a day at a time."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,7 +20,8 @@ from crucible_telemetry.events.prices import COUNTED, Tariff
 
 _DAY_US: Final = 86_400_000_000
 _DAY_BITS: Final = 28
-"""Days since the epoch that fit int64 µs are below 2²⁷ either way."""
+_DAY_ZERO: Final = 1 << (_DAY_BITS - 1)
+"""Days since the epoch that int64 µs can say are fewer than this, before and after it."""
 Rows = NDArray[np.intp]
 Name = tuple[str | None, str | None]
 
@@ -63,17 +64,32 @@ class Pricer:
     def _costs(
         self, columns: Columns, rows: Rows, beyond: Mapping[int, Name], marks: "Counter[str]"
     ) -> Ints:
-        """Pico-dollars of these rows, `MISSING` where nobody knows."""
+        """Pico-dollars of these rows, `MISSING` where nobody knows.
+
+        Asked once a model and day, reckoned once a tariff: most days have that of the day before.
+        """
         times, counts = columns.timestamp_us[rows], _counts(columns, rows)
         models = columns.model[rows].astype(np.int64)
         strangers = _numbered(models, rows, beyond)
         costs = np.full(len(rows), MISSING, np.int64)
-        for at in _groups(models, times // _DAY_US):
-            number, here = int(models[at][0]), times[at]
+        keys, of_row, sizes = _distinct((models << _DAY_BITS) + times // _DAY_US + _DAY_ZERO)
+        tariffs: list[Tariffs] = []
+        numbers: dict[tuple[int, ...], int] = {}
+        of_key = np.full(len(keys), -1)
+        for at, (key, size) in enumerate(zip(keys, sizes, strict=True)):
+            number, day = divmod(key, 1 << _DAY_BITS)
             name = strangers.get(number) or self._reader.model(number)
-            tariffs = self._ask(name, int(here[0] // _DAY_US), len(here), marks)
-            if tariffs:
-                costs[at] = _of_day(tariffs, [count[at] for count in counts], here, marks)
+            found = self._ask(name, day - _DAY_ZERO, size, marks)
+            if found is not None:
+                same = tuple(id(tariff) for _, tariff in found)
+                of_key[at] = numbers.setdefault(same, len(numbers))
+                tariffs += [found] if len(tariffs) < len(numbers) else []
+        for number, tariff in enumerate(tariffs):
+            here: Any = slice(None)
+            if len(keys) > 1:
+                here = np.flatnonzero(of_key[of_row] == number)
+            part = [None if count is None else count[here] for count in counts]
+            costs[here] = _of_day(tariff, part, times[here], marks)
         return costs
 
     def _ask(self, name: Name, day: int, rows: int, marks: "Counter[str]") -> Tariffs | None:
@@ -104,20 +120,26 @@ def _owed(columns: Columns) -> Rows | None:
     return rows if len(rows) else None
 
 
-def _counts(columns: Columns, rows: Rows) -> list[Ints]:
-    """The five counts of these rows; input or output that was not said is what the total leaves for it."""
-    found = []
+def _counts(columns: Columns, rows: Rows) -> list[Ints | None]:
+    """The five counts of these rows, None where no row has one; input or output that was not said is what
+    the total leaves for it.
+    """  # noqa: D205 - the summary is one sentence
+    found: list[Ints | None] = []
     for name in COUNTED:
-        column = getattr(columns, name, None)
-        part = np.full(len(rows), NO_TOKENS, np.int64) if column is None else column[rows]
-        found.append(part.astype(np.int64))
-    prompt, completion = found[0], found[1]
-    if columns.total is not None and min(prompt.min(), completion.min()) == NO_TOKENS:
-        total = columns.total[rows].astype(np.int64)
-        for own, other in ((prompt, completion), (completion, prompt)):
-            rest = (own == NO_TOKENS) & (other >= 0) & (total > other)
-            own[rest] = total[rest] - other[rest]
+        column = getattr(columns, name)
+        found.append(None if column is None else column[rows].astype(np.int64))
+    if columns.total is not None and any(c is None or c.min() < 0 for c in found[:2]):
+        said = [np.full(len(rows), NO_TOKENS) if c is None else c for c in found[:2]]
+        found[:2] = _completed(said, columns.total[rows].astype(np.int64))
     return found
+
+
+def _completed(said: Sequence[Ints], total: Ints) -> list[Ints]:
+    """(input, output), one of them taken from the total where only the other was said."""
+    return [
+        np.where((own == NO_TOKENS) & (other >= 0) & (total > other), total - other, own)
+        for own, other in (said, reversed(said))
+    ]
 
 
 def _numbered(models: Ints, rows: Rows, beyond: Mapping[int, Name]) -> dict[int, Name]:
@@ -131,34 +153,36 @@ def _numbered(models: Ints, rows: Rows, beyond: Mapping[int, Name]) -> dict[int,
     return {number: name for name, number in numbers.items()}
 
 
-def _groups(models: Ints, days: Ints) -> Iterator[Any]:
-    """Where rows of one model and day are, group by group."""
-    keys = (models << _DAY_BITS) + days
+def _distinct(keys: Ints) -> tuple[list[int], Any, list[int]]:
+    """(distinct keys, the place among them of each row's, how many rows each has)."""
     if keys[0] == keys[-1] and keys.min() == keys.max():
-        yield slice(None)
-        return
-    order = np.argsort(keys, kind="stable")
-    ends = np.flatnonzero(np.diff(keys[order])) + 1
-    yield from np.split(order, ends)
+        return [int(keys[0])], None, [len(keys)]
+    distinct, of_row, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    return distinct.tolist(), of_row, sizes.tolist()
 
 
-def _of_day(tariffs: Tariffs, counts: Sequence[Ints], times: Ints, marks: "Counter[str]") -> Ints:
+def _of_day(
+    tariffs: Tariffs, counts: Sequence[Ints | None], times: Ints, marks: "Counter[str]"
+) -> Ints:
     """Costs of rows of one model and one day, by the hour where the price depends on it."""
     if len(tariffs) == 1:
-        return _by(tariffs[0][1], counts, marks)
+        return _by(tariffs[0][1], counts, len(times), marks)
     costs = np.full(len(times), MISSING, np.int64)
     starts = np.array([start for start, _ in tariffs])
     slot = np.searchsorted(starts, times % _DAY_US, "right") - 1
     for number in np.unique(slot).tolist():
         at = slot == number
-        costs[at] = _by(tariffs[number][1], [count[at] for count in counts], marks)
+        part = [None if count is None else count[at] for count in counts]
+        costs[at] = _by(tariffs[number][1], part, int(at.sum()), marks)
     return costs
 
 
-def _by(tariff: Tariff | None, counts: Sequence[Ints], marks: "Counter[str]") -> Ints:
+def _by(
+    tariff: Tariff | None, counts: Sequence[Ints | None], rows: int, marks: "Counter[str]"
+) -> Ints:
     if tariff is None:
-        return np.full(len(counts[0]), MISSING, np.int64)
+        return np.full(rows, MISSING, np.int64)
     costs, odd = tariff.costs(counts)
-    if odd.any():
-        marks["token_counts"] += int(odd.sum())
+    if odd:
+        marks["token_counts"] += odd
     return costs

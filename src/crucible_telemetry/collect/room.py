@@ -1,10 +1,11 @@
-"""Where `await execute` waits while a mailbox is full."""
+"""Where `await execute` waits while a mailbox is full, and a batch until the price library is loaded."""
 
 from collections import deque
 from typing import Final
 
 import anyio
 
+from crucible_telemetry.collect.library import LIBRARY
 from crucible_telemetry.events.mailbox import Attendant, Mailbox
 from crucible_telemetry.runtime.loops import LoopHandle, Signal
 
@@ -20,6 +21,8 @@ class WaitingRoom(Attendant):
 
     def __init__(self) -> None:
         self._waiting: deque[Signal] = deque()
+        self.put_off = False
+        """Whether a batch waits for the price library; what may not wait for that loads it on its thread."""
 
     def drain_now(self, target: int) -> bool:
         """See `Collector.drain_now`."""
@@ -39,6 +42,21 @@ class WaitingRoom(Attendant):
                 self.wake()
                 self.hurry()
                 await self._has_room(room)
+
+    def load_prices(self) -> bool:
+        """Where a batch waits for the price library, load it here; False where none does."""
+        waits, self.put_off = self.put_off, False
+        if waits:
+            LIBRARY.load()
+        return waits
+
+    async def prices_at_hand(self) -> None:
+        """Before what cannot wait: if something in the mailbox needs the price library, wait for it here."""
+        target = self.box.accepted
+        while not LIBRARY.ready and self.drain_now(target):
+            pass
+        if self.put_off:
+            await LIBRARY.wait()
 
     async def _has_room(self, room: Signal) -> None:
         if self.loop.is_here():

@@ -64,14 +64,14 @@ class _Band:
         whole, rest = divmod(sum(w * n for w, n in pairs) + self.request, self.denominator)
         return int(whole + _rounds_up(whole, 2 * rest, self.denominator))
 
-    def costs(self, counts: Sequence[Ints]) -> Ints:
+    def costs(self, counts: Sequence[Ints | None], rows: int) -> Ints:
         """Pico-dollars of each row; `MISSING` where it leaves int64."""
-        pairs = [(w, n) for w, n in zip(self.weights, counts, strict=True) if w]
-        peak = self.request + sum(abs(w) * int(n.max()) for w, n in pairs)
+        pairs = [(w, n) for w, n in zip(self.weights, counts, strict=True) if w and n is not None]
+        peak = self.request + sum(abs(w) * max(int(n.max()), 1) for w, n in pairs)
         if 2 * max(peak, self.denominator) >= _LIMIT:
-            exact = map(self.cost, zip(*(n.tolist() for n in counts), strict=True))
+            exact = map(self.cost, zip(*(_listed(n, rows) for n in counts), strict=True))
             return np.array([n if n < _LIMIT else MISSING for n in exact], np.int64)
-        total = np.full(len(counts[0]), self.request, np.int64)
+        total = np.full(rows, self.request, np.int64)
         for weight, count in pairs:
             total += weight * count
         if self.denominator == 1:
@@ -79,6 +79,10 @@ class _Band:
         whole, rest = np.divmod(total, self.denominator)
         rounded: Ints = whole + _rounds_up(whole, 2 * rest, self.denominator)
         return rounded
+
+
+def _listed(count: Ints | None, rows: int) -> list[int]:
+    return [0] * rows if count is None else count.tolist()
 
 
 def _rounds_up(whole: Any, twice: Any, denominator: int) -> Any:
@@ -108,35 +112,55 @@ class Tariff:
     def __repr__(self) -> str:
         return f"Tariff({self._rates[0]}, above={dict(zip(self._starts.tolist(), self._rates[1:], strict=True))})"
 
-    def costs(self, counts: Sequence[Ints]) -> tuple[Ints, NDArray[np.bool_]]:
-        """(pico-dollars, where the counts contradict each other) of rows of the five `COUNTED`, int64.
+    def costs(self, counts: Sequence[Ints | None]) -> tuple[Ints, int]:
+        """(pico-dollars, how many contradict themselves) of rows of the five `COUNTED`, each int64 or None.
 
         `MISSING`: a count that has a rate is not known, or tokens are there that have none, or the counts
         contradict each other (more cached tokens than input), or the cost leaves int64.
         """
-        known = [np.maximum(count, 0) for count in counts]
-        prompt, completion, cached, written, reasoning = known
-        odd = (cached + written > prompt) | (reasoning > completion)
-        costs = self._by_band(known)
+        rows = next(len(count) for count in counts if count is not None)
+        known = [None if count is None else np.maximum(count, 0) for count in counts]
+        costs = self._by_band(known, rows)
         for rate, count in ((self._rates[0].input, counts[0]), (self._rates[0].output, counts[1])):
-            costs[count == NO_TOKENS if rate is not None else count > 0] = MISSING
+            if count is None:
+                costs[:] = MISSING if rate is not None else costs
+            else:
+                costs[count == NO_TOKENS if rate is not None else count > 0] = MISSING
+        odd = _contradictions(known)
+        if odd is None:
+            return costs, 0
         costs[odd] = MISSING
-        return costs, odd
+        return costs, int(np.count_nonzero(odd))
 
-    def _by_band(self, known: Sequence[Ints]) -> Ints:
-        if len(self._bands) == 1:
-            return self._bands[0].costs(known)
-        costs = np.empty(len(known[0]), np.int64)
-        band = np.searchsorted(self._starts, known[0], "left")
+    def _by_band(self, known: Sequence[Ints | None], rows: int) -> Ints:
+        prompt = known[0]
+        if len(self._bands) == 1 or prompt is None:
+            return self._bands[0].costs(known, rows)
+        costs = np.empty(rows, np.int64)
+        band = np.searchsorted(self._starts, prompt, "left")
         for number in np.unique(band).tolist():
-            at = band == number
-            costs[at] = self._bands[number].costs([count[at] for count in known])
+            at = np.flatnonzero(band == number)
+            part = [None if count is None else count[at] for count in known]
+            costs[at] = self._bands[number].costs(part, len(at))
         return costs
 
     def cost(self, *counts: int) -> int | None:
         """Pico-dollars of one call of so many `COUNTED`; None as in `costs`."""
         found = int(self.costs([np.array([count], np.int64) for count in counts])[0][0])
         return None if found == MISSING else found
+
+
+def _contradictions(known: Sequence[Ints | None]) -> NDArray[np.bool_] | None:
+    """Rows with more cached and newly cached tokens than input, or more reasoning tokens than output."""
+    prompt, completion, *parts = known
+    odd: Any = None
+    for whole, of_it in ((prompt, parts[:2]), (completion, parts[2:])):
+        there = [count for count in of_it if count is not None]
+        if there:
+            over = sum(there) > (0 if whole is None else whole)
+            odd = over if odd is None else odd | over
+    found: NDArray[np.bool_] | None = odd
+    return found
 
 
 # -- as users write them ------------------------------------------------------------------------

@@ -190,9 +190,15 @@ class Experiment(Questions):
     async def stop(self) -> Self:
         """End it: what was accepted is stored, what comes later counts as `late`; data stays readable.
 
-        Stopping again changes nothing.
+        Stopping again changes nothing. Where prices are needed that are not loaded yet, it waits for them
+        first; cancelled meanwhile, it loads them on the loop, and has stopped all the same.
         """
-        if self.freeze():
+        try:
+            if self.state in LIVING:
+                await self._collector.prices_at_hand()
+        finally:
+            frozen = self.freeze()
+        if frozen:
             try:
                 await self._lab.release(self)
             finally:

@@ -70,7 +70,8 @@ class Questions:
     def live(self, *, by: str | None = None) -> Summary:
         """The metrics so far, without waiting and without I/O; `upto_seq` says how far they reach.
 
-        On the lab's loop what waits in the mailbox is counted first. Quantiles lie within
+        On the lab's loop what waits in the mailbox is counted first (and the price library loaded, once in a
+        process and on the loop, when that needs a price before anything else did). Quantiles lie within
         `quantile_error` of the exact ones. ``by="event"`` adds the figures of each event name.
         """
         collector = self._collector

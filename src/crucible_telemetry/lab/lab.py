@@ -77,8 +77,7 @@ class Lab(Registry):
             "close_timeout_s": close_timeout_s, "privacy_key": privacy_key,
         }  # fmt: skip
         check_lab(url, own, options)
-        super().__init__()
-        self._prices = read_prices(prices)
+        super().__init__(read_prices(prices))
         self._unheard = Unheard(lambda: self.any_living)
         self.state = "new"
         self._handle_signals = handle_signals

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.plan import TrialPlan, order_trials
+from crucible_telemetry.collect.pricelist import Own, estimate
 from crucible_telemetry.collect.spec import LIVING, State
 from crucible_telemetry.errors import ConfigurationError, NotBuiltYet, UnknownExperiment
 from crucible_telemetry.experiment import Experiment
@@ -17,7 +19,8 @@ from crucible_telemetry.metrics.figures import Summary
 class Registry:
     """The experiments of a lab, in the order they started; what only reads does not wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, prices: Own) -> None:
+        self._prices = prices
         self._experiments: dict[str, Experiment] = {}
         self._collectors: dict[str, Collector] = {}
         self._targets: dict[Path, str] = {}
@@ -124,6 +127,21 @@ class Registry:
         """
         plan = order_trials(arms_of(experiments), items, repeats, order, seed)
         return TrialPlan(plan, concurrency, skip_done=skip_done)
+
+    def estimate_cost(  # noqa: PLR0913 - keyword options, all but three with a default
+        self,
+        *,
+        provider: str | None = None,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        cached_tokens: int = 0,
+        reasoning_tokens: int = 0,
+        day: date | None = None,
+    ) -> float | None:
+        """`ct.estimate_cost` with this lab's prices."""
+        counts = (input_tokens, output_tokens, cached_tokens, 0, reasoning_tokens)
+        return estimate(self._prices, provider, model, counts, day)
 
     async def export_multiple(self, experiment_ids: Sequence[str], path: str | Path) -> Path:
         """Not in this version."""
