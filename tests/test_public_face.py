@@ -12,11 +12,11 @@ import crucible_telemetry as ct
 FACE = {
     "Between", "ConfigurationError", "Counts", "CrucibleError", "Event", "Experiment",
     "ExperimentFailed", "ExportError", "FlushResult", "Ge", "Gt", "HandlerExists", "Health", "JsonlMetricsStore", "Lab",
-    "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Lt", "MetricPoint", "MetricsConfig", "MetricsStore", "Ne", "NotBuiltYet",
+    "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Loaded", "Lt", "MetricPoint", "MetricsConfig", "MetricsStore", "Ne", "NotBuiltYet",
     "OneOf", "Outcome", "QueryError", "Span", "Summary", "Trial", "TrialRecord",
-    "UnknownExperiment", "Where", "__version__", "attach", "attach_many", "bind", "catalog",
+    "UnknownExperiment", "UnreadableFile", "Where", "__version__", "attach", "attach_many", "bind", "catalog",
     "current_experiment", "current_span", "detach", "estimate_cost", "execute", "execute_nowait", "instrument",
-    "list_handlers", "llm_call", "span", "testing",
+    "list_handlers", "llm_call", "load", "read_events", "span", "testing",
 }  # fmt: skip
 OPTIONAL = ("numpy", "scipy", "rich", "typer", "trio", "pandas", "pyarrow", "sortedcontainers")
 
@@ -44,7 +44,9 @@ def test_every_public_name_is_there_and_says_what_it_is(name):
     assert not text.startswith(f"{name}(")  # a generated signature is no documentation
 
 
-@pytest.mark.parametrize("name", ["Experiment", "Lab", "Span", "LlmCall", "Trial", "TrialRecord"])
+@pytest.mark.parametrize(
+    "name", ["Experiment", "Lab", "Loaded", "Span", "LlmCall", "Trial", "TrialRecord"]
+)
 def test_every_public_method_says_what_it_does(name):
     cls = getattr(ct, name)
     members = {
@@ -63,7 +65,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error_that_names_it():
 
 def test_errors_form_one_tree_with_the_builtins_they_are():
     errors = [v for v in vars(ct).values() if isinstance(v, type) and issubclass(v, BaseException)]
-    assert len(errors) == 10
+    assert len(errors) == 11
     assert all(issubclass(error, ct.CrucibleError) for error in errors)
     assert issubclass(ct.ConfigurationError, ValueError)
     assert issubclass(ct.UnknownExperiment, LookupError)

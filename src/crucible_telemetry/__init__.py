@@ -5,7 +5,7 @@ An event's way through the house::
     1 · emit      events/      execute, span: who listens → encode once → append to a mailbox
     2 · collect   collect/     a supervised actor takes a batch: wanted? → private → enriched → columns
     3 · keep      stores/      in order of (time, seq)        3 · count   metrics/   the live board
-    4 · understand analysis/   windows, figures at rest       4 · take away export/  JSON Lines
+    4 · understand analysis/   windows, figures at rest       4 · take away export/  files
 
     experiment/  the handle users hold     lab/  puts the pieces together and owns the tree
     runtime/     the ground: actors and supervisors, which know nothing of telemetry
@@ -30,6 +30,7 @@ from crucible_telemetry.errors import (
     NotBuiltYet,
     QueryError,
     UnknownExperiment,
+    UnreadableFile,
     no_attribute,
 )
 from crucible_telemetry.events import catalog
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from crucible_telemetry.collect.trial import Trial
     from crucible_telemetry.collect.trials import TrialRecord
     from crucible_telemetry.experiment import Experiment, current_experiment
+    from crucible_telemetry.experiment.loaded import Loaded, load
+    from crucible_telemetry.export.reading import read_events
     from crucible_telemetry.export.series import JsonlMetricsStore
     from crucible_telemetry.lab import Lab
     from crucible_telemetry.metrics.config import MetricsConfig
@@ -75,6 +78,9 @@ _LATE = {
     "Trial": "collect.trial",
     "TrialRecord": "collect.trials",
     "Experiment": "experiment",
+    "Loaded": "experiment.loaded",
+    "load": "experiment.loaded",
+    "read_events": "export.reading",
     "current_experiment": "experiment",
     "Lab": "lab",
     "JsonlMetricsStore": "export.series",
@@ -116,6 +122,7 @@ __all__ = [
     "Le",
     "LifecycleError",
     "LlmCall",
+    "Loaded",
     "Lt",
     "MetricPoint",
     "MetricsConfig",
@@ -130,6 +137,7 @@ __all__ = [
     "Trial",
     "TrialRecord",
     "UnknownExperiment",
+    "UnreadableFile",
     "Where",
     "__version__",
     "attach",
@@ -145,6 +153,8 @@ __all__ = [
     "instrument",
     "list_handlers",
     "llm_call",
+    "load",
+    "read_events",
     "span",
     "testing",
 ]

@@ -14,6 +14,7 @@
     ├── ExportError (OSError)             a file could not be written; nothing torn is left behind
     ├── TraceError (ValueError)           a trace to be replayed could not be read
     ├── ComparisonError (ValueError)      a comparison that would not be honest
+    ├── UnreadableFile (ValueError)       a file holds no events, or what no file of events holds
     ├── QueryError (ValueError)           a window or filter makes no sense
     ├── SequenceGap (ValueError)          a batch does not follow what the store holds
     └── RuntimeFault                      actors and supervisors
@@ -149,6 +150,18 @@ class ComparisonError(CrucibleError, ValueError):
 
     def __str__(self) -> str:
         return f"cannot compare {self.metric!r}: {self.reason}"
+
+
+class UnreadableFile(CrucibleError, ValueError):
+    """A file could not be read as events: which line, and why; nothing of it was kept."""
+
+    def __init__(self, path: str, line: int | None, reason: str) -> None:
+        super().__init__(path, line, reason)
+        self.path, self.line, self.reason = path, line, reason
+
+    def __str__(self) -> str:
+        place = "" if self.line is None else f", line {self.line:,}"
+        return f"cannot read {self.path!r}{place}: {self.reason}"
 
 
 class QueryError(CrucibleError, ValueError):

@@ -6,16 +6,16 @@ decoded a slice at a time. So memory does not grow with events (but for those sa
 byte each), whatever order they came in.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.columns import Columns, Reader
+from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.stores.base import Query, Store, Where
 from crucible_telemetry.stores.where import INT64_MAX
@@ -31,10 +31,18 @@ MAX_JOINED_BYTES: Final = 64 * 2**20
 Ints = NDArray[np.int64]
 
 
+class Decoder(Protocol):
+    """What makes rows events: the part of `events.columns.Reader` that a walk needs."""
+
+    def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
+        """The rows at these positions, in the order asked for."""
+        ...
+
+
 class Slice:
     """Some rows of one part, next to each other in order of time."""
 
-    def __init__(self, columns: Columns, rows: NDArray[np.intp], reader: Reader) -> None:
+    def __init__(self, columns: Columns, rows: NDArray[np.intp], reader: Decoder) -> None:
         self.columns, self.rows, self._reader = columns, rows, reader
 
     @cached_property
@@ -56,7 +64,7 @@ class Walk:
     """
 
     def __init__(
-        self, store: Store, reader: Reader, where: Where | None, check: Callable[[], None]
+        self, store: Store, reader: Decoder, where: Where | None, check: Callable[[], None]
     ) -> None:
         self._store, self._reader, self._check = store, reader, check
         self._query = Query(where=where, upto_seq=store.last_seq)

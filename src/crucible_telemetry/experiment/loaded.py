@@ -1,0 +1,198 @@
+"""An exported file as an experiment that can be asked, filtered and exported again."""
+
+import weakref
+from collections.abc import AsyncIterator, Callable, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
+
+from crucible_telemetry.analysis.reading import Extras, Reading
+from crucible_telemetry.collect.custom import CustomMetrics
+from crucible_telemetry.collect.progress import FlushResult
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.spec import State, make_spec
+from crucible_telemetry.collect.trials import Trials
+from crucible_telemetry.errors import LifecycleError, UnreadableFile
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.event import Event
+from crucible_telemetry.experiment.questions import Questions
+from crucible_telemetry.export.loading import Loader
+from crucible_telemetry.export.opening import MAX_LINE_BYTES
+from crucible_telemetry.export.reading import as_unreadable, read_lines
+from crucible_telemetry.export.walk import Walk
+from crucible_telemetry.export.writing import Wishes
+from crucible_telemetry.metrics.figures import Privacy
+from crucible_telemetry.stores.base import Where, Window
+
+_LINES_AT_ONCE: Final = 256
+
+
+class Loaded(Questions):
+    """One experiment of a file, read only: `metrics`, `events`, `pages`, `window`, `export` and their kin.
+
+    Figures are those that were exported. What a file of events does not hold: when it ran and was
+    paused (`active_seconds` is the time between the first and last event), trials and their scores,
+    marks, what sampling left out.
+    """
+
+    def __init__(self, path: str, loader: Loader) -> None:
+        reader = loader.reader
+        self.path, self.id, self.spec = path, reader.experiment_id, reader.spec
+        self.cleaned_up = False
+        self._subscriptions = weakref.WeakSet()
+        self._reading = Reading(loader.store, reader)
+        self._custom = CustomMetrics({}, reader)
+        self._seqs = loader.seqs()
+        self._life = loader.life()
+
+    def __repr__(self) -> str:
+        return f"<Loaded {self.id} from {self.path!r}>"
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self.spec.name
+
+    @property
+    def state(self) -> State:
+        """Always stopped."""
+        return State.STOPPED
+
+    async def flush(self, timeout_s: float | None = None) -> FlushResult:
+        """Nothing waits."""
+        await checkpoint()
+        return FlushResult(flushed=0, timed_out=False)
+
+    async def pages(
+        self, where: Where | None = None, size: int = 1024
+    ) -> AsyncIterator[list[Event]]:
+        """See `Experiment.pages`."""
+        async for page in self._reading.pages(where, size):
+            yield self._as_exported(page)
+
+    async def events(self, where: Where | None = None) -> list[Event]:
+        """See `Experiment.events`."""
+        return self._as_exported(await self._reading.events(where))
+
+    async def window(self, window: Window, where: Where | None = None) -> list[Event]:
+        """See `Experiment.window`; a `Last` without `now=` ends at the newest event."""
+        return self._as_exported(await self._reading.window(window, where, self._life))
+
+    def live(self, *, by: str | None = None) -> NoReturn:
+        """A file has no live figures: `LifecycleError`."""
+        raise self._refused("follow live", by)
+
+    def reset_live(self) -> NoReturn:
+        """As `live`."""
+        raise self._refused("reset")
+
+    def subscribe(self, patterns: Any = "*") -> NoReturn:
+        """As `live`."""
+        raise self._refused("subscribe to", patterns)
+
+    def _refused(self, command: str, *_: object) -> LifecycleError:
+        return LifecycleError(self.id, f"read from {self.path!r}", command)
+
+    def _extras(self, custom: dict[str, Any]) -> Extras:
+        return Extras({}, custom, None, Privacy(level="unknown", redacted=0))
+
+    def _as_exported(self, events: list[Event]) -> list[Event]:
+        """The events with the seqs they have in the file."""
+        if self._seqs is None:
+            return events
+        seqs = [int(self._seqs[event.seq - 1]) for event in events]
+        return [
+            replace(event, seq=seq, event_id=f"{self.id}-{seq}")
+            for event, seq in zip(events, seqs, strict=True)
+        ]
+
+    def _walk(self, wishes: Wishes) -> Walk:
+        store, reader = self._reading.source
+        return Walk(
+            store, _Told(reader, self._as_exported), wishes.where, lambda: self.check_kept("export")
+        )
+
+
+class _Told:
+    """Decodes rows for what is shown; the store's own reader gives the seqs the store gave."""
+
+    def __init__(
+        self, reader: ExperimentReader, told: Callable[[list[Event]], list[Event]]
+    ) -> None:
+        self._reader, self._told = reader, told
+
+    def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
+        """The rows at these positions, as they were exported."""
+        return self._told(self._reader.events(columns, indices))
+
+
+async def load(
+    path: str | PathLike[str],
+    *,
+    experiment: str | None = None,
+    metrics_config: Any = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> Loaded:
+    """An exported file (``.jsonl``, ``.csv``, also ``.gz``, ``.zst``) as an experiment that can be asked.
+
+    It is kept in memory. `experiment` chooses one id of a file that holds several. Metrics equal those of
+    the experiment it was written by, to the bit for JSON Lines, but for what `Loaded` says a file lacks.
+    `UnreadableFile` names the line that is no event, and refuses what outgrows its limits.
+    """
+    options = {} if metrics_config is None else {"metrics_config": metrics_config}
+    filling = _Filling(Path(path), experiment, options)
+    for count, (number, line) in enumerate(read_lines(path, max_line_bytes)):
+        if count % _LINES_AT_ONCE == 0:
+            await checkpoint()
+        filling.add(number, line)
+    return Loaded(fspath(path), filling.done())
+
+
+class _Filling:
+    """A loader that is made when the first line says whose events these are."""
+
+    def __init__(self, path: Path, wanted: str | None, options: dict[str, Any]) -> None:
+        self._path, self._wanted, self._options = path, wanted, options
+        self._loader: Loader | None = None
+        self._seen: dict[str, None] = {}
+
+    def add(self, number: int, line: Any) -> None:
+        """Take a line if it is of the experiment wanted."""
+        own = line.experiment_id or self._stem
+        self._seen[own] = None
+        if self._wanted not in (None, own):
+            return
+        if self._loader is None:
+            self._loader = self._made(own, line.experiment_name, line)
+        elif self._loader.reader.experiment_id != own:
+            raise UnreadableFile(
+                str(self._path), number, f"it holds {self._ids()}: choose one, experiment="
+            )
+        with as_unreadable(self._path, number):
+            self._loader.add(line)
+
+    def done(self) -> Loader:
+        """The filled loader; without a line an empty one."""
+        if self._loader is None and self._wanted is not None and self._seen:
+            raise UnreadableFile(
+                str(self._path), None, f"no experiment {self._wanted!r}; it holds {self._ids()}"
+            )
+        loader = self._loader or self._made(self._wanted or self._stem, "", None)
+        loader.flush()
+        return loader
+
+    def _ids(self) -> str:
+        return ", ".join(map(repr, list(self._seen)[:10]))
+
+    @property
+    def _stem(self) -> str:
+        return self._path.name.partition(".")[0] or "file"
+
+    def _made(self, experiment_id: str, name: str, line: Any) -> Loader:
+        own = {} if line is None else {"condition": line.condition, "tags": line.tags}
+        shown = name if name.strip() else experiment_id
+        spec = make_spec(shown, {**own, **self._options})
+        return Loader(ExperimentReader(experiment_id, spec, Trials()))

@@ -1,0 +1,169 @@
+"""Exported files → events again, one line at a time.
+
+JSON Lines come back as they were, to the bit. CSV comes back but for what its cells do not hold: keys whose
+value was None, words inside lists, figures beyond 2⁵¹ ns or pico-dollars to the precision of a float. A file
+with chosen columns gives what it has; its events count as the catalog says.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+from msgspec import NODEFAULT
+from msgspec.structs import fields
+
+from crucible_telemetry.errors import UnreadableFile
+from crucible_telemetry.events.event import Event
+from crucible_telemetry.export.cells import nested, read_cell
+from crucible_telemetry.export.columns import BOXES
+from crucible_telemetry.export.opening import MAX_LINE_BYTES, Lines, opened
+from crucible_telemetry.export.words import restore
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "seq": 0, "event_id": "", "event_name": "", "measurements": {}, "metadata": {},
+    "experiment_id": "", "experiment_name": "", "condition": "default", "tags": (),
+}  # fmt: skip
+_EVENT_FIELDS: Final = fields(Event)
+_NAMES: Final = tuple(field.name for field in _EVENT_FIELDS)
+_TEXTS: Final = frozenset(field.name for field in _EVENT_FIELDS if field.type in (str, str | None))
+
+
+def _line_type() -> Any:
+    """`Event` as a line has it: what a file may lack has a default, and what it counts as stands beside."""
+    own = [
+        (
+            field.name,
+            field.type,
+            _DEFAULTS.get(field.name, field.default),
+        )
+        for field in _EVENT_FIELDS
+        if field.name in _DEFAULTS or field.default is not NODEFAULT
+    ]
+    return msgspec.defstruct(
+        "Line",
+        [
+            ("timestamp_us", int),
+            *own,
+            *((name, bool, False) for name in ("ends", "llm", "wraps", "marked")),
+            ("rank", int, 0),
+            ("exact", dict[str, int], {}),
+            ("encoded", dict[str, str], {}),
+        ],
+        kw_only=True,
+    )
+
+
+Line: Final = _line_type()
+_decode_line: Final = msgspec.json.Decoder(Line).decode
+_decode_any: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_CELL: Final = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|\Z)').match
+
+
+def read_events(
+    path: str | PathLike[str], *, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[Event]:
+    """The events of a ``.jsonl`` or ``.csv`` file (also ``.gz``, ``.zst``), in its order; memory is that of a line.
+
+    `UnreadableFile` names the line that is no event, or is longer than `max_line_bytes`.
+    """
+    return (event_of(line) for _, line in read_lines(path, max_line_bytes))
+
+
+def event_of(line: Any) -> Event:
+    """The event of a line."""
+    return Event(**{name: getattr(line, name) for name in _NAMES})
+
+
+def read_lines(
+    path: str | PathLike[str], max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, Any]]:
+    """(number of the line in the file, its `Line`) of each event."""
+    file = Path(path)
+    as_csv = ".csv" in file.suffixes[-2:]
+    with opened(file) as chunks:
+        lines = Lines(file, max_line_bytes, quoted=as_csv).of(chunks)
+        parse: Callable[[bytes], Any] = _json_line
+        if as_csv:
+            number, head = next(lines, (1, b""))
+            with as_unreadable(file, number):
+                parse = _csv_parser(head)
+        for number, data in lines:
+            with as_unreadable(file, number):
+                line = parse(data)
+            yield number, line
+
+
+@contextmanager
+def as_unreadable(file: Path, number: int) -> Iterator[None]:
+    """What parsing raises, as `UnreadableFile` that names the line."""
+    try:
+        yield
+    except UnreadableFile:
+        raise
+    except (ValueError, LookupError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise UnreadableFile(str(file), number, reason) from error
+
+
+def _json_line(data: bytes) -> Any:
+    line = _decode_line(data)
+    if not line.event_id or not (line.measurements or line.metadata):
+        flat = _decode_any(data)
+        if BOXES[0] not in flat:
+            return _line_of(_unflattened(flat))
+    if line.encoded:
+        restore({box: getattr(line, box) for box in BOXES}, line.encoded)
+    return line
+
+
+def _unflattened(flat: dict[str, Any]) -> dict[str, Any]:
+    encoded = cast("dict[str, str]", flat.pop("encoded", {}))
+    restore(flat, encoded)
+    inner = {name: flat.pop(name) for name in list(flat) if name.startswith(_PREFIXES)}
+    return flat | nested(inner)
+
+
+_PREFIXES: Final = tuple(f"{box}." for box in BOXES)
+
+
+def _line_of(found: dict[str, Any]) -> Any:
+    """A `Line` from fields by name; a text that a spreadsheet made a number is a text again."""
+    for name in _TEXTS & found.keys():
+        if type(found[name]) in (int, float):
+            found[name] = str(found[name])
+    return msgspec.convert(found, Line)
+
+
+def _csv_parser(head: bytes) -> Callable[[bytes], Any]:
+    names = [text for text, _ in _cells(head.decode().removeprefix("\ufeff"))]
+    if "timestamp_us" not in names:
+        raise ValueError(f"the header has no timestamp_us: {', '.join(names[:8])} …")
+    if len(set(names)) < len(names):
+        raise ValueError("a column comes twice")
+
+    def parse(line: bytes) -> Any:
+        row = list(_cells(line.decode()))
+        if len(row) != len(names):
+            raise ValueError(f"{len(row)} cells, and {len(names)} columns in the header")
+        values = [read_cell(text, quoted=quoted) for text, quoted in row]
+        flat = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        return _line_of(_unflattened(flat))
+
+    return parse
+
+
+def _cells(line: str) -> Iterator[tuple[str, bool]]:
+    at = 0
+    while True:
+        found = _CELL(line, at)
+        if found is None:
+            raise ValueError(f"a quote out of place behind character {at}")
+        text, bare, end = found.groups()
+        yield (bare, False) if text is None else (text.replace('""', '"'), True)
+        at = found.end()
+        if not end:
+            return
