@@ -91,7 +91,7 @@ async def test_a_file_of_some_events_keeps_their_seqs(tmp_path):
     assert (await loaded.export(tmp_path / "again.jsonl")).read_bytes() == path.read_bytes()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(
         st.tuples(st.dictionaries(ODD_KEY, ANYTHING, max_size=3), st.dictionaries(ODD_KEY, ANYTHING, max_size=3)),

@@ -20,7 +20,7 @@ begins with an apostrophe, ``[`` or ``{``, which makes all of it reversible: in 
 is taken away. Numbers are never touched. NaN and infinities inside a list are words, and stay so.
 
 A column is the path of its keys with dots between, ``metadata.user.name``; a dot inside a key is written ``\.``
-and a backslash ``\\``.
+and a backslash ``\\``. Keys that are no texts become texts.
 """
 
 import base64

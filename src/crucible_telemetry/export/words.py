@@ -1,8 +1,9 @@
 """What JSON has no word for, written all the same, and read back as it was. PURE.
 
-NaN and infinities become ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, bytes become base64. A line that holds
-such values says where in ``encoded``: JSON Pointers (RFC 6901) to ``"float"`` or ``"bytes"``, so that a text
-``"NaN"`` stays a text.
+NaN and infinities become ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, bytes become base64, keys that are integers
+their digits, and a dictionary with other keys that are no texts a list of pairs. A line that holds such
+values says where in ``encoded``: JSON Pointers (RFC 6901) to ``"float"``, ``"bytes"``, ``"int keys"`` or
+``"pairs"``, so that a text ``"NaN"`` stays a text.
 """
 
 import base64
@@ -32,11 +33,21 @@ def sayable(value: Any, pointer: str, encoded: dict[str, str]) -> Any:
     if kind is str:
         return utf8(value)
     if kind is dict:
-        named = [(utf8(str(key)), item) for key, item in value.items()]
-        return {key: sayable(item, f"{pointer}/{_token(key)}", encoded) for key, item in named}
+        return _object(value, pointer, encoded)
     if kind in (list, tuple):
         return [sayable(item, f"{pointer}/{at}", encoded) for at, item in enumerate(value)]
     return value
+
+
+def _object(value: dict[Any, Any], pointer: str, encoded: dict[str, str]) -> Any:
+    kinds = set(map(type, value))
+    if not kinds <= {str}:
+        if kinds != {int}:
+            encoded[pointer] = "pairs"
+            return sayable([list(pair) for pair in value.items()], pointer, encoded)
+        encoded[pointer] = "int keys"
+    named = [(utf8(str(key)), item) for key, item in value.items()]
+    return {key: sayable(item, f"{pointer}/{_token(key)}", encoded) for key, item in named}
 
 
 def utf8(text: str) -> str:
@@ -50,7 +61,7 @@ def _token(key: str) -> str:
 
 def restore(fields: dict[str, Any], encoded: dict[str, Any]) -> None:
     """Put back, in place, what `sayable` replaced; ValueError or LookupError for pointers that lead nowhere."""
-    for pointer, kind in encoded.items():
+    for pointer, kind in reversed(encoded.items()):  # what lies inside first
         *path, last = [
             part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]
         ]
@@ -68,9 +79,18 @@ def _place(box: Any, key: str) -> Any:
     return key
 
 
-def _restored(value: Any, kind: str) -> Any:
+def _hashable(key: Any) -> Any:
+    """A key as it was: what JSON has as a list was a tuple."""
+    return tuple(map(_hashable, key)) if isinstance(key, list) else key
+
+
+def _restored(value: Any, kind: object) -> Any:
     if kind == "float":
         return FLOATS[value]
+    if kind == "pairs":
+        return {_hashable(key): item for key, item in value}
+    if kind == "int keys":
+        return {int(key): item for key, item in value.items()}
     if kind != "bytes":
         raise ValueError(f"unknown encoding {kind!r}")
     try:
