@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 class ColumnFilter:
     """What columns can tell of a `Where` (not time): all rows that fit pass.
 
-    When the `Where` needs events, rows pass whose shape or trial lets them fit, and no others.
+    Of the conditions in `rest_of`, rows pass whose shape or trial lets them fit, and no others.
     """
 
     __slots__ = ("_fits", "_models", "_outcomes", "_reader", "_shapes", "_trials", "_where")

@@ -11,7 +11,7 @@ from crucible_telemetry.events.event import Event
 from crucible_telemetry.stores.base import Position, Query
 from crucible_telemetry.stores.filter import ColumnFilter, Rows
 from crucible_telemetry.stores.segments import Place, Segment, State
-from crucible_telemetry.stores.where import INT64_MAX, rest_fits
+from crucible_telemetry.stores.where import INT64_MAX, rest_of
 
 Ints = NDArray[np.int64]
 Places = tuple[Ints, Ints]
@@ -67,11 +67,11 @@ class Selection:
         self.low: Position = (since_us, FIRST_SEQ)
         self.high: Position = (until_us, INT64_MAX)
         self._reader = reader
-        self._where = query.where
+        self._rest = [] if query.where is None else rest_of(query.where)
         self._filter = ColumnFilter(query.where, reader)
         self._after_seq = query.after_seq or 0
         self._upto_seq = INT64_MAX if query.upto_seq is None else query.upto_seq
-        self.needs_events = query.where is not None and query.where.needs_events
+        self.needs_events = bool(self._rest)
 
     def first(self, after: Position | None, k: int) -> Generator[Place, Segment, Places]:
         """The first k places behind `after`; looks at few segments unless their times overlap widely."""
@@ -124,10 +124,9 @@ class Selection:
 
     def fitting(self, events: list[Event]) -> list[Event]:
         """Those events that the part of the filter fits that columns cannot tell."""
-        if not self.needs_events or self._where is None:
-            return events
-        where = self._where
-        return [event for event in events if rest_fits(where, event)]
+        for test in self._rest:
+            events = [event for event in events if test(event)]
+        return events
 
     def decoded(self, seqs: Ints) -> Generator[Place, Segment, list[Event]]:
         """The events of these seqs, in the order given; one call of the reader per segment."""

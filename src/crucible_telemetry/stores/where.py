@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, cast
 
 from msgspec import Struct
@@ -156,13 +157,6 @@ class Where(Struct, frozen=True, kw_only=True):
             chosen = {outcome for outcome in chosen if outcome.success is self.success}
         return frozenset(chosen)
 
-    @property
-    def needs_events(self) -> bool:
-        """Whether some condition cannot be told from columns alone, so that rows have to be decoded."""
-        return bool(
-            self.identity or self.measurement or self.metadata or self.predicate is not None
-        )
-
 
 NUMBERS: Final = ("repeat", "attempt")
 TEXTS: Final = ("condition", "model", "provider", *(n for n in IDENTITY if n not in NUMBERS))
@@ -177,7 +171,7 @@ def matches(where: Where, event: Event) -> bool:
         and _matches_time(where, event.timestamp_us)
         and all(_one_of(where, argument, event) for argument in ("model", "provider"))
         and shared_fit(where, event.condition, event.tags)
-        and rest_fits(where, event)
+        and all(test(event) for test in rest_of(where))
     )
 
 
@@ -187,14 +181,25 @@ def shared_fit(where: Where, condition: str, tags: tuple[str, ...]) -> bool:
     return (wanted is None or condition in wanted) and set(where.texts("tags") or ()) <= set(tags)
 
 
-def rest_fits(where: Where, event: Event) -> bool:
-    """Whether an event fits the conditions that make `needs_events`, its predicate last."""
-    return (
-        all(getattr(event, name) in choices for name, choices in where.identity.items())
-        and _matches_paths(where.measurement, event.measurements)
-        and _matches_paths(where.metadata, event.metadata)
-        and (where.predicate is None or bool(where.predicate(event)))
-    )
+def rest_of(where: Where) -> list[Callable[[Event], Any]]:
+    """Tests for what columns cannot tell for sure, the predicate last; an event fits if it passes all."""
+    tests: list[Callable[[Event], Any]] = []
+    for name, choices in where.identity.items():
+        tests.append(partial(_is_one_of, name, choices))
+    for tree, paths in (("measurements", where.measurement), ("metadata", where.metadata)):
+        for path, wanted in (paths or {}).items():
+            tests.append(partial(_holds_at, tree, path, wanted))
+    if where.predicate is not None:
+        tests.append(where.predicate)
+    return tests
+
+
+def _is_one_of(name: str, choices: tuple[Any, ...], event: Event) -> bool:
+    return getattr(event, name) in choices
+
+
+def _holds_at(tree: str, path: str, wanted: object, event: Event) -> bool:
+    return _holds(found_at(getattr(event, tree), path, _ABSENT), wanted)
 
 
 def may_hold(keys: tuple[str, ...], paths: Mapping[str, Any] | None) -> bool:
@@ -238,10 +243,6 @@ def _matches_time(where: Where, timestamp_us: int) -> bool:
 def _one_of(where: Where, argument: str, event: Event) -> bool:
     choices = where.texts(argument)
     return choices is None or getattr(event, argument) in choices
-
-
-def _matches_paths(paths: Mapping[str, Any] | None, tree: Mapping[str, Any]) -> bool:
-    return all(_holds(found_at(tree, path, _ABSENT), test) for path, test in (paths or {}).items())
 
 
 def _holds(found: object, wanted: object) -> bool:
