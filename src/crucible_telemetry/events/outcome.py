@@ -83,6 +83,12 @@ def by_finish(value: Any) -> Outcome | None:
     return named if named is not Outcome.ERROR else None
 
 
+def by_finishes(value: Any) -> Outcome | None:
+    """One reason for each choice of an answer: the first that says anything decides."""
+    reasons = value if type(value) is list else [value]
+    return next((said for reason in reasons if (said := by_finish(reason)) is not None), None)
+
+
 JUDGES: Final[dict[str, Callable[[Any], Outcome | None]]] = {
     "outcome": by_word,
     "kind": lambda value: by_error(value) if type(value) is str and _is_error_name(value) else None,
@@ -96,6 +102,9 @@ JUDGES: Final[dict[str, Callable[[Any], Outcome | None]]] = {
     "http_status": by_http,
     "status_code": by_http,
     "finish_reason": by_finish,
+    "error.type": by_error,
+    "http.response.status_code": by_http,
+    "gen_ai.response.finish_reasons": by_finishes,
 }
 OUTCOME_KEYS: Final = tuple(JUDGES)
 ERROR_KEYS: Final = (
@@ -107,6 +116,8 @@ ERROR_KEYS: Final = (
     "status",
     "http_status",
     "status_code",
+    "error.type",
+    "http.response.status_code",
 )
 
 
