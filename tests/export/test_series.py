@@ -3,8 +3,11 @@
 import json
 import math
 import multiprocessing
+import os
+import sys
 import threading
 
+import anyio
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -181,6 +184,26 @@ async def test_several_processes_append_to_one_run(tmp_path):
     for k in range(2):
         assert values(await store.read("shared", f"m{k}")) == list(range(2000))
     assert store.damaged == {"shared": ()}
+
+
+FORKED = """
+import os, sys
+import crucible_telemetry as ct
+store = ct.JsonlMetricsStore(sys.argv[1])
+store.record("r", "of the parent", 1)
+child = os.fork()
+store.record("r", "of both", 2)
+store.close()
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+async def test_a_forked_child_does_not_write_what_its_parent_recorded(tmp_path):
+    await anyio.run_process([sys.executable, "-c", FORKED, str(tmp_path)])
+    points = await ct.JsonlMetricsStore(tmp_path).read("r")
+    assert sorted(point.metric for point in points) == ["of both", "of both", "of the parent"]
 
 
 async def test_points_of_an_experiment_are_events_that_figures_are_made_of():

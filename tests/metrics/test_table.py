@@ -91,3 +91,11 @@ async def test_a_notebook_shows_the_same_text_with_markup_escaped(exp):
 )
 def test_a_rate_below_one_is_never_shown_as_100_percent(rate, text):
     assert percent(rate) == text
+
+
+def test_a_custom_result_of_any_kind_is_one_short_line():
+    custom = {"grid": [list(range(9))] * 9, "lines": "a\nb", "none": None}
+    lines = str(live(Board.empty(), READER, Timing(), custom=custom)).split("\n")
+    assert len(lines) == 5
+    assert max(map(len, lines)) <= 80
+    assert any(line.split() == ["none", "-"] for line in lines)

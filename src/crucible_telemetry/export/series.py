@@ -47,8 +47,17 @@ class JsonlMetricsStore:
         self.folder = Path(folder)
         self.damaged: dict[str, tuple[int, ...]] = {}
         """Run id → numbers of the lines that could not be read, as of the last `read` of the run."""
+        self._begin()
+
+    def _begin(self) -> None:
         self._waiting: list[MetricPoint] = []
         self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def _check_process(self) -> None:
+        """After a fork what waits is the parent's to write, and the lock may be held by nobody."""
+        if self._process != os.getpid():
+            self._begin()
 
     def record(
         self,
@@ -60,12 +69,14 @@ class JsonlMetricsStore:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """See `MetricsStore.record`; every 256th point writes to the file."""
+        self._check_process()
         self._waiting.append(make_point(run_id, metric, value, step, metadata, wall_us()))
         if len(self._waiting) >= BUFFERED:
             self.write()
 
     def write(self) -> None:
         """`flush` for sync code; OSError when the file cannot be written, and nothing is forgotten then."""
+        self._check_process()
         with self._lock:
             batch = self._waiting[:]
             left: dict[str, list[MetricPoint]] = {point.run_id: [] for point in batch}

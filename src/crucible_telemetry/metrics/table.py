@@ -9,6 +9,8 @@ SPREADS: Final = ("count", "mean", "p50", "p90", "p99", "max", "std_dev")
 """Figures of a spread that a line shows."""
 MOST_LINES: Final = 12
 """Event names, models or custom results shown; the rest is counted in one line."""
+WIDEST: Final = 60
+"""Characters shown of a custom result that is no number."""
 NONE: Final = "-"
 
 
@@ -20,6 +22,9 @@ def rendered(summary: Summary) -> str:
         _reliability(summary),
         _cost(summary),
         _tokens(summary),
+        _listed(
+            "not finite", {name: of.left_out for name, of in summary.fields.items() if of.left_out}
+        ),
         _listed("events", summary.events.counts),
         _listed("custom", summary.custom),
         _foot(summary),
@@ -134,7 +139,7 @@ def _listed(title: str, values: Mapping[str, Any]) -> Iterable[str]:
     shown = list(values.items())[:MOST_LINES]
     width = min(48, max((len(_word(name)) for name, _ in shown), default=0))
     for at, (name, value) in enumerate(shown):
-        yield f"{title if at == 0 else '':<12}{_word(name):<{width}}  {number(value)}"
+        yield f"{title if at == 0 else '':<12}{_word(name):<{width}}  {_word(number(value))[:WIDEST]}"
     if len(values) > len(shown):
         yield f"{'':<12}and {number(len(values) - len(shown))} more"
 
