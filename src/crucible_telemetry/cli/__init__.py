@@ -14,7 +14,7 @@ from crucible_telemetry.errors import CrucibleError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "replay", "events")
+COMMANDS = ("demo", "replay", "exports", "events")
 """The modules of this folder that add commands, in the order ``--help`` shows them."""
 
 EXTRAS = {"typer": "cli", "click": "cli", "rich": "cli", "scipy": "stats", "zstandard": "zstd"}

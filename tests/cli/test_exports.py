@@ -1,0 +1,143 @@
+"""``crucible show``, ``compare`` and ``export``, on files that a real lab wrote."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import anyio
+import pytest
+from typer.testing import CliRunner
+
+import crucible_telemetry as ct
+from crucible_telemetry import cli
+from crucible_telemetry.errors import ComparisonError, CrucibleError
+
+RUN = "from crucible_telemetry.cli import main; main()"
+
+
+def crucible(*words):
+    """The output; errors of the library are raised as they are."""
+    result = CliRunner().invoke(cli.application(), [*map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def written(path, *calls):
+    """A file of calls, given as (measurements, metadata); returns its summary."""
+
+    async def write():
+        async with (
+            ct.Lab(prices=False) as lab,
+            lab.experiment(path.stem, condition="control") as exp,
+        ):
+            for measurements, metadata in calls:
+                await ct.execute("llm.request.stop", measurements, metadata)
+            await exp.export(path)
+            return await exp.metrics()
+
+    return anyio.run(write)
+
+
+def slow_and_quick(shift_ms=0):
+    return [({"duration_ms": ms + shift_ms}, {"model": f"m{ms % 2}"}) for ms in range(10, 30)]
+
+
+def test_show_prints_the_summary_that_the_experiment_had(tmp_path):
+    summary = written(tmp_path / "a.jsonl", *slow_and_quick())
+    shown = crucible("show", tmp_path / "a.jsonl")
+    assert f"{tmp_path / 'a.jsonl'}: a (control)" in shown
+    for line in str(summary).splitlines()[1:]:
+        assert line in shown
+    decoded = json.loads(crucible("show", tmp_path / "a.jsonl", "--json"))
+    assert decoded["experiment"] == "a"
+    assert decoded["summary"]["latency"] == summary.to_dict()["latency"]
+
+
+def test_show_takes_several_files_a_filter_and_figures_by_event(tmp_path):
+    for name in ("a", "b"):
+        written(tmp_path / f"{name}.jsonl", *slow_and_quick())
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    lines = crucible("show", *files, "--json", "--where", "model=m1", "--by", "event").splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [each["experiment"] for each in found] == ["a", "b"]
+    assert {each["summary"]["latency"]["count"] for each in found} == {10}
+    assert list(found[0]["summary"]["events"]["by_event"]) == ["llm.request.stop"]
+
+
+def test_compare_says_treatment_minus_control_with_interval_and_method(tmp_path):
+    written(tmp_path / "a.jsonl", *slow_and_quick())
+    written(tmp_path / "b.jsonl", *slow_and_quick(5))
+    files = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    shown = crucible("compare", *files)
+    assert "difference" in shown
+    assert "+5" in shown
+    assert "Welch's t" in shown
+    plain = json.loads(crucible("compare", *files, "--metric", "latency_ms", "--json"))
+    assert (plain["estimate"], plain["n"]) == (pytest.approx(5), [20, 20])
+    assert plain["interval"][0] < 5 < plain["interval"][1]
+    back = json.loads(crucible("compare", *reversed(files), "--json"))
+    assert back["estimate"] == -plain["estimate"]
+    rates = json.loads(crucible("compare", *files, "--metric", "success", "--json"))
+    assert (rates["values"], rates["p_value"]) == ([1.0, 1.0], None)
+    assert "Newcombe" in rates["method"]
+
+
+def test_compare_refuses_what_it_cannot_do_honestly(tmp_path):
+    calls = [({"duration_ms": ms}, {"sample_id": f"q{ms % 5}"}) for ms in range(10)]
+    written(tmp_path / "a.jsonl", *calls)
+    written(tmp_path / "b.jsonl", *calls)
+    for name in "cd":
+        written(tmp_path / f"{name}.jsonl", ({"input_tokens": 3}, {"model": "m"}))
+    a, b, c, d = (tmp_path / f"{name}.jsonl" for name in "abcd")
+    with pytest.raises(ComparisonError, match="5 of the 5 items of the control have several calls"):
+        crucible("compare", a, b)
+    with pytest.raises(ComparisonError, match="the same experiment"):
+        crucible("compare", a, a)
+    with pytest.raises(ComparisonError, match="unknown price"):
+        crucible("compare", c, d, "--metric", "cost_usd")
+    with pytest.raises(CrucibleError, match="--confidence"):
+        crucible("compare", a, b, "--confidence", "95")
+
+
+def test_items_that_ran_in_both_arms_are_noted(tmp_path):
+    calls = [({"duration_ms": ms}, {"sample_id": f"q{ms}"}) for ms in range(10)]
+    written(tmp_path / "a.jsonl", *calls)
+    written(tmp_path / "b.jsonl", *calls[3:])
+    shown = crucible("compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert "note: 7 items ran in both arms" in shown
+
+
+def test_export_writes_the_columns_and_events_asked_for(tmp_path):
+    written(tmp_path / "a.jsonl", *slow_and_quick())
+    to = tmp_path / "sub" / "x.csv"
+    said = crucible(
+        "export",
+        tmp_path / "a.jsonl",
+        "--to",
+        to,
+        "--columns",
+        "seq,latency_ms",
+        "--where",
+        "latency_ms>=25",
+    )
+    assert said == f"5 events written to {to}\n"
+    with to.open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["seq", "latency_ms"]
+    assert [float(row[1]) for row in rows[1:]] == [25, 26, 27, 28, 29]
+    with pytest.raises(CrucibleError, match="is the file that is read"):
+        crucible("export", to, "--to", to)
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "export"])
+def test_what_is_no_export_is_one_line_and_exit_code_1(tmp_path, command):
+    more = {"show": [], "compare": ["b.jsonl"], "export": ["--to", "x.csv"]}[command]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUN, command, "missing.jsonl", *more],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("crucible: ")
+    assert "missing.jsonl" in done.stderr
+    assert done.stderr.count("\n") == 1
