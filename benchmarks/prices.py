@@ -91,18 +91,20 @@ def main() -> None:
     LIBRARY.load()
     print("### Prices: from tokens to cost\n")
     pricing = [
-        columns("a batch of 2,048, one model", MODELS[:1], 1),
         columns("a batch of 2,048, eight models", MODELS, 1),
         columns("a batch of 2,048, eight models over 30 days", MODELS, 30),
+        direct(),
     ]
-    print(table(compare(direct(), pricing, options), options))
+    baseline = columns("a batch of 2,048, one model", MODELS[:1], 1)
+    print(table(compare(baseline, pricing, options), options))
     stage = Stage()
     print("\n### Prices: the whole way\n")
     whole = [
         stage.whole("cost given", wait=False, event=with_cost),
         stage.whole("no cost, prices=False", wait=False, prices=False),
         stage.whole("cost computed", wait=False),
-        stage.whole("every event a model nobody knows", wait=False, event=unknown),
+        stage.whole("every event another model nobody knows", wait=False, event=unknown),
+        stage.whole("the same, prices=False", wait=False, event=unknown, prices=False),
     ]
     print(table(compare(encode_and_append(), whole, options), options))
     stage.close()

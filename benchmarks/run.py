@@ -4,6 +4,7 @@ import platform
 
 import burst
 import emit
+import prices
 import scale
 
 
@@ -12,7 +13,8 @@ def main() -> None:
     emit.main()
     print("\n### (d) Memory\n")
     scale.main()
-    print("### Bursts\n")
+    prices.main()
+    print("\n### Bursts\n")
     burst.main()
 
 

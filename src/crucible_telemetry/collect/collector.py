@@ -1,4 +1,4 @@
-"""The actor that empties one experiment's mailbox: batch → wanted? → private → enriched → store and board.
+"""The actor that empties one experiment's mailbox: batch → wanted? → private → enriched → priced → store and board.
 
 Whoever holds the lock drains: the actor on the lab's loop, or an emitter that finds the mailbox full.
 A batch is prepared (users' code; no effect), given to the store (idempotent by seq) and then becomes the

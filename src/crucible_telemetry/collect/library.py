@@ -42,7 +42,7 @@ class Library:
         self.missing: str | None = None
         """Why there is no library, once it was looked for."""
         self._loaded = Signal()
-        self._starting = False
+        self._thread: threading.Thread | None = None
         self._told = False
         self._providers: dict[str, _Provider] = {}
         self._by_price: dict[int, Tariff | None] = {}
@@ -60,24 +60,28 @@ class Library:
     # -- loading --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Load in a thread, unless it is loaded or being loaded."""
-        if self.ready or self._starting:
+        """Load in a thread of its own, unless it is loaded or being loaded."""
+        if self.ready or (self._thread is not None and self._thread.is_alive()):
             return
-        self._starting = True
-        threading.Thread(target=self.load, name="crucible-prices").start()
+        self._thread = threading.Thread(target=self._load, name="crucible-prices")
+        try:
+            self._thread.start()
+        except RuntimeError:  # at the interpreter's end no thread starts any more
+            self._load()
 
     def load(self) -> None:
-        """Load on this thread; where another is at it, wait for that one. Raises nothing.
+        """Wait on this thread until it is loaded, which has a stack of its own: a caller's may be deep."""
+        self.start()
+        if self._thread is not None and not self.ready:
+            self._thread.join()
 
-        Python's import lock is what waits: it survives a fork, as a lock of our own would not.
-        """
-        if not self.ready:
-            try:
-                snapshot = import_module("genai_prices.data_snapshot").get_snapshot()
-                self._providers = _by_id(snapshot.providers)
-            except Exception as error:  # noqa: BLE001 - a broken package prices as little as none
-                self.missing = told(error)
-            self.ready = True
+    def _load(self) -> None:
+        try:
+            snapshot = import_module("genai_prices.data_snapshot").get_snapshot()
+            self._providers = _by_id(snapshot.providers)
+        except Exception as error:  # noqa: BLE001 - a broken package prices as little as none
+            self.missing = told(error)
+        self.ready = True
         self._loaded.set()
 
     async def wait(self) -> None:
