@@ -241,3 +241,29 @@ def test_live_quantiles_of_many_cells_are_within_the_stated_error():
     for name, q in {"p25": 0.25, "p50": 0.5, "p99": 0.99, "p99_9": 0.999}.items():
         exact = np.quantile(times, q) / MS
         assert getattr(latency, name) == pytest.approx(exact, rel=QUANTILE_ERROR)
+
+
+PARTS = {
+    "summary": "total_events time_range duration_seconds active_seconds paused_seconds event_types",
+    "latency": "count mean median min max p25 p50 p75 p90 p95 p99 p99_9 std_dev variance by_outcome",
+    "cost": "count total mean_per_request median_per_request min max std_dev cost_per_1k_requests "
+    "cost_per_1m_requests by_model cost_per_success unpriced",
+    "reliability": "total_requests successful failed cancelled timeouts success_rate success_rate_ci "
+    "failure_rate error_types mtbf requests_per_failure sla_99 sla_999 sla_9999",
+    "tokens": "count total_prompt total_completion total mean_prompt mean_completion mean_total cached "
+    "reasoning by_model",
+    "streaming": "ttft itl tokens_per_second",
+    "events": "counts by_event",
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_figure_that_is_promised_is_there_by_its_name(part):
+    promised = set(PARTS[part].split())
+    summary = shown(columns(3, latency_ns=5, cost_pico=7, prompt=1, completion=2), by_event=True)
+    assert promised <= set(getattr(summary, part).__struct_fields__)
+    if part not in ("summary", "events"):  # the same figures for each name
+        (figures,) = summary.events.by_event.values()
+        assert promised <= set(getattr(figures, part).__struct_fields__)
+        assert getattr(figures, part) == getattr(summary, part)
+    assert promised <= set(summary.to_dict()[part])

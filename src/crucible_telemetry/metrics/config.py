@@ -28,7 +28,7 @@ class MetricsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `custom`: further measured fields to summarise, as ``["accuracy", "score.bleu"]``: looked up in
     the measurements, then the metadata, dots lead into mappings. Any real number counts (True as 1,
     False as 0), of every event that has one, whether or not it ends an operation; the metadata of
-    ``.start`` events are left out, since their end repeats them.
+    ``.start`` events are left out, since their end repeats them, and scores of trials are no events.
     """
 
     pool: Chosen = "auto"
