@@ -184,15 +184,18 @@ class Preparer:
     ) -> None:
         """Replace what may not be kept in one column; `touched` gets the rows, and whether one is marked."""
         place = HEADER + position
+        left: set[str] = set()  # texts it leaves as they are: words such as a finish reason
         for i, row in enumerate(decoded):
             value = row[place]
-            if type(value) in _FLAT_NUMBERS:
+            if type(value) in _FLAT_NUMBERS or (type(value) is str and value in left):
                 continue
             kept = self.guard.redacted(key, value, marks)
             marked = type(kept) in (dict, list) and count_marks(kept, marks)
             if marked or kept != value:
                 row[place] = kept
                 touched[i] = touched.get(i, False) or marked
+            elif type(value) is str:
+                left.add(value)
 
     def _is_delicate(
         self, layout: Layout, position: int, column: Sequence[Any], marks: "Counter[str]"
@@ -200,8 +203,8 @@ class Preparer:
         """Whether a column needs a closer look: a sensitive key, containers, odd types."""
         kind = type(column[0])
         if kind in _PLAIN and kind is not float and constant(column):
-            if kind is str and position not in layout.sensitive:
-                return self.guard.redacts and suspicious(column[0])
+            if kind is str:
+                return self._is_replaced(layout, position, column[0])
             return position in layout.sensitive and kind not in _FLAT_NUMBERS
         kinds = set(map(type, column))
         if position in layout.sensitive:
@@ -211,6 +214,12 @@ class Preparer:
         if str in kinds and self.guard.redacts and suspicious(_joined(column, kinds)):
             return True
         return not kinds <= _PLAIN
+
+    def _is_replaced(self, layout: Layout, position: int, text: str) -> bool:
+        """Whether privacy keeps another text than this; most that it looks at are a word it leaves."""
+        if not self.guard.redacts or not (position in layout.sensitive or suspicious(text)):
+            return False
+        return bool(self.guard.redacted(layout.plan.keys[position], text, Counter()) != text)
 
     def _protect(
         self, rows: list[bytes], row: list[Any], at: int, out: Batch, marks: "Counter[str]"
