@@ -1,5 +1,12 @@
 """Test data that many tests share."""
 
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import math
+import types
+from collections import OrderedDict, UserDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,3 +92,103 @@ class PlainReader:
             provider=self.model(int(columns.model[i]))[0],
             model=self.model(int(columns.model[i]))[1],
         )
+
+
+# -- what users put into events all the same ----------------------------------------------------
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Raising:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+def deep(levels: int) -> Any:
+    value = "bottom"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def cycle() -> Any:
+    value = {}
+    value["left"] = value["right"] = [value, value]
+    return value
+
+
+KEPT: dict[str, tuple[Any, Any]] = {
+    "inf": (math.inf, math.inf),
+    "minus inf": (-math.inf, -math.inf),
+    "smallest": (5e-324, 5e-324),
+    "largest": (1e308, 1e308),
+    "2**63": (2**63, 2**63),
+    "true": (True, True),
+    "none": (None, None),
+    "nul": ("a\0b", "a\0b"),
+    "empty": ("", ""),
+    "decimal": (decimal.Decimal("0.5"), 0.5),
+    "date": (dt.date(2020, 1, 2), "2020-01-02"),
+    "time": (dt.datetime(2020, 1, 2, tzinfo=dt.UTC), "2020-01-02T00:00:00+00:00"),
+    "enum": (Colour.RED, "red"),
+    "dataclass": (Point(3), {"x": 3}),
+    "numpy integer": (np.int32(7), 7),
+    "numpy float": (np.float64(0.25), 0.25),
+    "numpy bool": (np.bool_(True), True),  # noqa: FBT003
+    "numpy array": (np.arange(3), [0, 1, 2]),
+    "tuple": ((1, 2), [1, 2]),
+    "mapping": (types.MappingProxyType({"a": 1}), {"a": 1}),
+    "user dict": (UserDict(a=1), {"a": 1}),
+    "ordered": (OrderedDict(a=1), {"a": 1}),
+}
+
+ODD: dict[str, Any] = {
+    "10**400": 10**400,
+    "minus 10**400": -(10**400),
+    "surrogate": "a\ud800b",
+    "bytes": b"\xff\x00",
+    "object": object(),
+    "raising": Raising(),
+    "cycle": cycle(),
+    "deep": deep(100_000),
+    "deep 65": deep(65),
+    "class": Raising,
+    "function": deep,
+    "generator": (n for n in ()),
+    "set": {1, 2},
+    "odd keys": {1: "a", (2, 3): "b", None: "c", "\ud800": "d"},
+    "key of a megabyte": {"k" * 2**20: 1},
+    "empty key": {"": 1},
+    "array of objects": np.array([object(), None]),
+    "large array": np.zeros(100_000),
+    "error": ValueError("no"),
+    "nan in depth": [{"x": math.nan}],
+}
+"""Values that are kept as marks, as text or cut; F11."""
+ODD |= {
+    "nan": math.nan,
+    "minus zero": -0.0,
+    "beyond float": 1e400,
+    "2**64": 2**64,
+    "minus 2**63 - 1": -(2**63) - 1,
+    "decimal nan": decimal.Decimal("NaN"),
+    "signalling nan": decimal.Decimal("sNaN"),
+    "huge decimal": decimal.Decimal("1e400"),
+    "complex": 1j,
+    "numpy nan": np.float32("nan"),
+    "numpy time": np.datetime64("2020-01-02"),
+    "long double": np.longdouble("1e4000"),
+    "text of a megabyte": "x" * 2**20,
+    "text of controls": "\x00\x1b[31m\r\n\u2028\u202e",
+    "formula": "=1+1",
+}
+
+HARD_VALUES: dict[str, Any] = {kind: value for kind, (value, _) in KEPT.items()} | ODD
+"""Everything of F11 by name: for exports and stores too, which must give the same answer."""

@@ -1,99 +1,19 @@
 """F9, F10, F11, F12: odd values, huge ones, many names, clocks that step; end to end."""
 
-import dataclasses
-import datetime as dt
-import decimal
-import enum
 import gc
 import json
 import math
 import time
 import types
-from collections import OrderedDict, UserDict
+from collections import UserDict
 
-import numpy as np
 import pytest
 from faults.ledger import NAME, emit, lawful, stored_numbers, whole
+from make import HARD_VALUES, KEPT, ODD, Raising
 
 import crucible_telemetry as ct
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.virtual_time]
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-class Raising:
-    def __repr__(self):
-        raise RuntimeError("no")
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-
-
-def deep(levels):
-    value = "bottom"
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-def cycle():
-    value = {}
-    value["left"] = value["right"] = [value, value]
-    return value
-
-
-KEPT = {
-    "inf": (math.inf, math.inf),
-    "minus inf": (-math.inf, -math.inf),
-    "smallest": (5e-324, 5e-324),
-    "largest": (1e308, 1e308),
-    "2**63": (2**63, 2**63),
-    "true": (True, True),
-    "none": (None, None),
-    "nul": ("a\0b", "a\0b"),
-    "empty": ("", ""),
-    "decimal": (decimal.Decimal("0.5"), 0.5),
-    "date": (dt.date(2020, 1, 2), "2020-01-02"),
-    "time": (dt.datetime(2020, 1, 2, tzinfo=dt.UTC), "2020-01-02T00:00:00+00:00"),
-    "enum": (Colour.RED, "red"),
-    "dataclass": (Point(3), {"x": 3}),
-    "numpy integer": (np.int32(7), 7),
-    "numpy float": (np.float64(0.25), 0.25),
-    "numpy bool": (np.bool_(True), True),  # noqa: FBT003
-    "numpy array": (np.arange(3), [0, 1, 2]),
-    "tuple": ((1, 2), [1, 2]),
-    "mapping": (types.MappingProxyType({"a": 1}), {"a": 1}),
-    "user dict": (UserDict(a=1), {"a": 1}),
-    "ordered": (OrderedDict(a=1), {"a": 1}),
-}
-
-ODD = {
-    "10**400": 10**400,
-    "minus 10**400": -(10**400),
-    "surrogate": "a\ud800b",
-    "bytes": b"\xff\x00",
-    "object": object(),
-    "raising": Raising(),
-    "cycle": cycle(),
-    "deep": deep(100_000),
-    "deep 65": deep(65),
-    "class": Raising,
-    "function": deep,
-    "generator": (n for n in ()),
-    "set": {1, 2},
-    "odd keys": {1: "a", (2, 3): "b", None: "c", "\ud800": "d"},
-    "key of a megabyte": {"k" * 2**20: 1},
-    "empty key": {"": 1},
-    "array of objects": np.array([object(), None]),
-    "large array": np.zeros(100_000),
-    "error": ValueError("no"),
-    "nan in depth": [{"x": math.nan}],
-}
 
 
 async def through(where, value, tmp_path, **options):
@@ -105,7 +25,7 @@ async def through(where, value, tmp_path, **options):
         await ct.execute(NAME, {"n": 2})
         await whole(exp, range(3))
         path = await exp.export(tmp_path / "odd.jsonl")
-        assert len([json.loads(line) for line in path.read_text().splitlines()]) == 3
+        assert len([json.loads(line) for line in path.read_text().rstrip("\n").split("\n")]) == 3
         assert exp.health().restarts == 0
         event = (await exp.events())[1]
         return getattr(event, where), exp.health().marks
@@ -126,6 +46,99 @@ async def test_f11_a_value_that_can_be_kept_is_kept_as_it_is(kind, where, tmp_pa
 async def test_f11_no_value_raises_or_loses_an_event(kind, where, privacy, tmp_path):
     kept, _ = await through(where, ODD[kind], tmp_path, privacy=privacy)
     assert len(repr(kept)) < 20_000 or kind == "large array"
+
+
+PLACES = {
+    "measurements": lambda n, value: (NAME, {"n": n, "odd": value}, None),
+    "metadata": lambda n, value: (NAME, {"n": n}, {"odd": value}),
+    "nested": lambda n, value: (NAME, {"n": n, "box": [{"a": value}]}, {"box": {"a": [value, (value,)]}}),
+    "known": lambda n, value: (NAME, {"n": n}, {"prompt": value, "error": [value], "box": {"result": value}}),
+    "key": lambda n, value: (NAME, {"n": n, keyed(value): 1}, {keyed(value): n, "box": {keyed(value): 1}}),
+    "figures": lambda n, value: (NAME, {"n": n, "duration_ms": value, "cost_usd": value, "ttft": value},
+                                 {"model": value, "provider": value, "tokens": {"prompt": value}, "usage": value}),
+    "identity": lambda n, value: (NAME, {"n": n}, {"sample_id": value, "user_id": value, "repeat": value, "cohort": value}),
+    "outcome": lambda n, value: (NAME, {"n": n}, {"error": value, "status": value, "success": value, "kind": value,
+                                                  "finish_reason": value, "http_status": value}),
+}  # fmt: skip
+
+
+def keyed(value):
+    """The value itself where it can be a key, else its type's name."""
+    try:
+        hash(value)
+    except TypeError:
+        return type(value).__name__
+    return value
+
+
+@pytest.mark.parametrize("privacy", ["metadata", "full", "none"])
+@pytest.mark.parametrize("kind", HARD_VALUES)
+async def test_f11_in_every_place_of_an_event_a_value_costs_nothing_but_itself(
+    kind, privacy, tmp_path
+):
+    value = HARD_VALUES[kind]
+    async with ct.Lab() as lab, lab.experiment("odd", privacy=privacy) as exp:
+        async with exp.trial(item=text(value), session=text(value), user=text(value)) as trial:
+            for number, place in enumerate(PLACES.values()):
+                ct.execute_nowait(*place(number, value))
+            with ct.span("work", {"odd": value}) as span:
+                span.annotate(odd=value)
+                span.measure(odd=value)
+                span.chunk(value)
+            trial.score(odd=value)
+            trial.fail(value)
+        await whole(exp, range(len(PLACES)))
+        path = await exp.export(tmp_path / "odd.jsonl")
+        assert (
+            len([json.loads(line) for line in path.read_text().rstrip("\n").split("\n")])
+            == len(PLACES) + 2
+        )
+        assert (exp.health().restarts, exp.counts.quarantined) == (0, 0)
+        assert len(await exp.trials()) == 1
+        figures = (await exp.metrics()).cost
+        assert figures.total is None or math.isfinite(figures.total)
+
+
+def text(value):
+    return value if isinstance(value, str) else None
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in HARD_VALUES if isinstance(HARD_VALUES[kind], str)]
+)
+async def test_f11_names_tags_and_ids_may_be_any_text(kind, tmp_path):
+    word = HARD_VALUES[kind]
+    async with ct.Lab() as lab:
+        exp = await lab.start_experiment(
+            f"e{word}", condition=word, tags=[word], hypothesis=word, metadata={word: word}
+        )
+        with exp.scope():
+            emit(0)
+            ct.execute_nowait(word, {"n": 1})
+            with ct.span(word):
+                emit(1)
+        await exp.flush()
+        assert lawful(exp).stored == 5
+        assert (await exp.events())[0].tags == (word,)
+        path = await exp.export(tmp_path / "names.jsonl")
+        assert len(path.read_text().rstrip("\n").split("\n")) == 5
+        assert len(repr(lab.list_experiments(condition=word, tags=[word]))) > 2
+
+
+@pytest.mark.parametrize("privacy", ["metadata", "full"])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+async def test_f11_nan_and_infinities_are_counted_at_any_depth(depth, privacy):
+    async with ct.Lab() as lab, lab.experiment("odd", privacy=privacy) as exp:
+        for bottom in (math.nan, math.inf, -math.inf, 1.0):
+            value = bottom
+            for _ in range(depth):
+                value = [{"a": value, "b": 2.0}]
+            ct.execute_nowait(NAME, {"odd": value})
+            ct.execute_nowait(NAME, None, {"odd": value})
+        ct.execute_nowait("name" * 200, {"nan": math.nan, "box": [object(), math.inf]})
+        await exp.flush()
+        marks = exp.health().marks
+    assert (marks["nan"], marks["infinite"]) == (3, 5)
 
 
 async def test_f11_nan_and_minus_zero_are_kept_and_nan_is_counted(tmp_path):
@@ -237,7 +250,7 @@ async def test_f09_many_names_models_and_keys_grow_bounded_tables(request):
 
         assert len(SHAPES.by_key) <= MAX_SHAPES
         assert len(SHAPES.by_id) <= MAX_SHAPES + 1
-        assert len(exp._collector.preparer._layouts) <= 8192
+        assert len(exp._collector.preparer._layouts._known) <= 8192
         assert len(exp._reader.models.words) <= 65_536
         assert sum(exp.live().events.counts.values()) == 2 * count
         assert await stored_numbers(exp) == list(range(count))

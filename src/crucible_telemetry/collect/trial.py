@@ -9,6 +9,7 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.trials import TrialRecord, Trials
 from crucible_telemetry.errors import LifecycleError
 from crucible_telemetry.events.mailbox import Gate, log
+from crucible_telemetry.events.odd import text_of
 from crucible_telemetry.events.outcome import failure
 from crucible_telemetry.events.privacy import MARK_REDACTED
 from crucible_telemetry.events.routes import ROUTES
@@ -68,7 +69,7 @@ class Trial:
 
     def fail(self, reason: str) -> None:
         """Say that the trial failed although nothing was raised; as with `score`, also afterwards."""
-        self._failed = reason
+        self._failed = reason if isinstance(reason, str) else text_of(reason)
         self._amend("fail")
 
     def _amend(self, command: str) -> None:
@@ -175,5 +176,9 @@ class Trial:
 
 def _scalar(value: object) -> Any:
     """NumPy scalars and the like by value, the rest as text."""
-    item = getattr(value, "item", None)
-    return item() if item is not None and getattr(value, "ndim", None) == 0 else str(value)
+    if type(value) is str:
+        return value
+    try:
+        return value.item() if getattr(value, "ndim", None) == 0 else text_of(value)  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - a user's object may raise anything when it is asked
+        return text_of(value)

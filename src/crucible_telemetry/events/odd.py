@@ -39,7 +39,7 @@ def encode_hook(value: Any) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, BaseException):
-        return {"type": type(value).__name__, "message": _text_of(value)}
+        return {"type": type(value).__name__, "message": text_of(value)}
     for base, simple in _BASES:
         if isinstance(value, base):
             return simple(value)
@@ -48,7 +48,7 @@ def encode_hook(value: Any) -> object:
 
 def marked_repr(value: object) -> dict[str, str]:
     """The mark of a value of unknown type: at most 200 characters of its `repr`, and its type."""
-    return {MARK_REPR: _text_of(value, repr), "type": type(value).__qualname__}
+    return {MARK_REPR: text_of(value, repr), "type": type(value).__qualname__}
 
 
 def marked_cut(size: int, digest: str, kind: str) -> dict[str, Any]:
@@ -56,7 +56,8 @@ def marked_cut(size: int, digest: str, kind: str) -> dict[str, Any]:
     return {MARK_CUT: size, "sha256": digest, "type": kind}
 
 
-def _text_of(value: object, form: Any = str) -> str:
+def text_of(value: object, form: Any = str) -> str:
+    """At most 200 encodable characters of a value's `str` (or `repr`), also of one that raises there."""
     try:
         text = form(value)
     except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
@@ -66,7 +67,7 @@ def _text_of(value: object, form: Any = str) -> str:
 
 def told(error: BaseException) -> str:
     """An error in words, ``Type: message``, also one that raises when it is asked."""
-    return f"{type(error).__name__}: {_text_of(error)}"
+    return f"{type(error).__name__}: {text_of(error)}"
 
 
 def _utf8(text: str) -> str:
@@ -90,7 +91,7 @@ def plain_mapping(value: object, *, deep: bool = False) -> dict[str, Any]:
 
 def plain_key(key: object) -> str:
     """A key as encodable text, at most `MAX_KEY` characters and a hash of the rest."""
-    text = _utf8(key) if isinstance(key, str) else _text_of(key)
+    text = _utf8(key) if isinstance(key, str) else text_of(key)
     if len(text) <= MAX_KEY:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
