@@ -159,6 +159,7 @@ def test_a_prefix_and_a_name_below_it_are_read_together_the_nearer_one_first(reg
         ("a.b", {"category": "My Events"}, "category: want a word"),
         ("crucible_train.mine.stop", {"category": "llm"}, "is one of the training events"),
         ("a.b", {"ends": 1}, "ends: want True or False"),
+        ("a.b.*", {"ends": True}, "ends: 'a.b.*' has starts below it too"),
         ("a.b", {"wraps": 9}, "wraps: want True, False or 0 … 7"),
         ("a.b", {"fields": "recall"}, "fields: want names"),
         ("a.b", {"fields": {"recall": 1}}, "fields: want texts"),

@@ -93,11 +93,12 @@ def event_info(event: Name) -> EventInfo | None:
 
 
 def register(event: Name, **said: Unpack[Registration]) -> EventInfo:
-    """Say what an event of your own means: a name, or a prefix (``"rag.retrieve.*"``).
+    """Say what an event of your own means: a name, or a prefix (``"rag.retrieve.*"``, as for a span).
 
     Takes the columns of `Registration` and returns what is known now. Raises `ConfigurationError` for a
     name that has a row already, an unknown unit, a category other than that of the library the name
-    belongs to, and a field named like a column of `Event`.
+    belongs to, a prefix that ends (so would its starts), and a field named like a column of `Event`.
+    Call it from one thread at a time.
     """
     name = _checked_name(event)
     unknown = said.keys() - Registration.__annotations__.keys()
@@ -107,6 +108,8 @@ def register(event: Name, **said: Unpack[Registration]) -> EventInfo:
     for key, value in said.items():
         columns[key] = _CHECKS[key](key, value)
     _check_category(name, columns.get("category"))
+    if name.endswith("*") and columns.get("ends"):
+        raise ConfigurationError("ends", f"{name!r} has starts below it too: say which name ends")
     fields = (*columns.pop("fields", ()), *_typed_fields(columns))
     unique = {field.name: field for field in reversed(fields)}
     row = Row(name=name, fields=tuple(unique[f] for f in reversed(unique)) or None, **columns)
