@@ -12,7 +12,6 @@
     ├── LabClosed                         the lab is not open
     ├── HandlerExists (ValueError)        a handler id is taken
     ├── ExportError (OSError)             a file could not be written; nothing torn is left behind
-    ├── TraceError (ValueError)           a trace to be replayed could not be read
     ├── ComparisonError (ValueError)      a comparison that would not be honest
     ├── UnreadableFile (ValueError)       a file holds no events, or what no file of events holds
     ├── QueryError (ValueError)           a window or filter makes no sense
@@ -128,17 +127,6 @@ class ExportError(CrucibleError, OSError):
 
     def __str__(self) -> str:
         return f"cannot export to {self.path!r}: {self.reason}"
-
-
-class TraceError(CrucibleError, ValueError):
-    """A trace that cannot be replayed: which file, and why."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
 
 
 class ComparisonError(CrucibleError, ValueError):

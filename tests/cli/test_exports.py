@@ -141,3 +141,16 @@ def test_what_is_no_export_is_one_line_and_exit_code_1(tmp_path, command):
     assert done.stderr.startswith("crucible: ")
     assert "missing.jsonl" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_one_experiment_of_a_file_that_holds_several_can_be_chosen(tmp_path):
+    for name in ("a", "b"):
+        written(tmp_path / f"{name}.jsonl", *slow_and_quick())
+    both = [(tmp_path / f"{name}.jsonl").read_text() for name in ("a", "b")]
+    (tmp_path / "both.jsonl").write_text("".join(both))
+    with pytest.raises(CrucibleError, match="choose one"):
+        crucible("show", tmp_path / "both.jsonl")
+    second = json.loads(both[1].splitlines()[0])["experiment_id"]
+    words = [tmp_path / "both.jsonl", "--experiment", second]
+    assert json.loads(crucible("show", *words, "--json"))["experiment"] == "b"
+    assert crucible("export", *words, "--to", tmp_path / "b.csv").startswith("20 events")

@@ -55,8 +55,8 @@ def test_each_file_is_an_experiment_with_a_table_a_summary_and_its_events(tmp_pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["missing.csv"], "crucible: missing.csv: No such file or directory"),
-        (["empty.csv"], "crucible: empty.csv: is empty"),
+        (["missing.csv"], "crucible: cannot read 'missing.csv': No such file or directory"),
+        (["empty.csv"], "crucible: cannot read 'empty.csv': it is empty"),
         (["t.jsonl"], "--map latency_ms=latency"),
         (["t.jsonl", "--map", "x"], "--map: 'x': want FIELD=COLUMN"),
         (["t.jsonl", "--map", "keep=latency", "--time-unit", "h"], "--time-unit: want one of"),

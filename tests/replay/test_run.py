@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import crucible_telemetry as ct
-from crucible_telemetry.errors import ConfigurationError, TraceError
+from crucible_telemetry.errors import ConfigurationError, UnreadableFile
 from crucible_telemetry.replay.mapping import Options
 from crucible_telemetry.replay.reading import Trace
 from crucible_telemetry.replay.run import Replay
@@ -31,8 +31,7 @@ def shared(name):
 async def replayed(lab, path, *, speed=None, **options):
     """(experiment, report) of a trace replayed whole."""
     exp = await lab.start_experiment("trace", capture="scope")
-    with Trace(path) as trace:
-        report = await Replay(trace, Options(**options)).run(exp, speed=speed, tell=lambda: None)
+    report = await Replay(Trace(path), Options(**options)).run(exp, speed=speed, tell=lambda: None)
     await exp.stop()
     return exp, report
 
@@ -95,7 +94,9 @@ async def test_rows_that_cannot_be_replayed_are_counted_and_the_first_are_named(
 
 @pytest.mark.asyncio
 async def test_a_trace_of_which_no_row_can_be_replayed_is_an_error(lab, tmp_path):
-    with pytest.raises(TraceError, match="no row can be replayed; line 1: column 'input_tokens'"):
+    with pytest.raises(
+        UnreadableFile, match="no row can be replayed; line 1: column 'input_tokens'"
+    ):
         await replayed(lab, written(tmp_path, [{"input_tokens": "many"}] * 3))
 
 
@@ -105,7 +106,7 @@ async def test_a_trace_of_which_no_row_can_be_replayed_is_an_error(lab, tmp_path
 @pytest.mark.asyncio
 async def test_a_trace_without_rows_is_an_error(lab, tmp_path, text, match):
     (tmp_path / "t.jsonl").write_text(text)
-    with pytest.raises(TraceError, match=match):
+    with pytest.raises(UnreadableFile, match=match):
         await replayed(lab, tmp_path / "t.jsonl")
 
 
@@ -113,7 +114,7 @@ async def test_a_trace_without_rows_is_an_error(lab, tmp_path, text, match):
 async def test_an_export_is_no_trace_and_the_error_says_what_reads_it(lab, exp, tmp_path):
     await ct.execute("llm.request.stop", {"duration_ms": 3})
     await exp.export(tmp_path / "e.jsonl")
-    with pytest.raises(TraceError, match="crucible show"):
+    with pytest.raises(UnreadableFile, match="crucible show"):
         await replayed(lab, tmp_path / "e.jsonl")
 
 
@@ -168,7 +169,7 @@ def test_every_row_of_any_trace_is_stored_or_counted_as_left_out(tmp_path_factor
         async with ct.Lab(prices=False) as lab:
             try:
                 exp, report = await replayed(lab, path, time_unit="s")
-            except TraceError as error:
+            except UnreadableFile as error:
                 assert "no row can be replayed" in str(error)  # noqa: PT017 - then all are bad
                 return
             assert report.rows == len(rows)

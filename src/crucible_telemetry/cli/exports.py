@@ -31,6 +31,10 @@ Terms = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Which = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Experiment to read, where a file holds several."),
+]
 One = Annotated[Path, typer.Argument(metavar="FILE", help="A file replay or export wrote.")]
 
 
@@ -43,18 +47,27 @@ def show(
         str | None, typer.Option(metavar="event", help="Also the figures of each event name.")
     ] = None,
     where: Terms = None,
+    experiment: Which = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the summary of what was written: latency, cost, tokens, success, events."""
     if by not in (None, "event"):
         raise ConfigurationError("--by", f"want event, not {by!r}")
-    anyio.run(partial(_show, files, by, parse_where(where or ()), as_json=as_json))
+    chosen = parse_where(where or ())
+    anyio.run(partial(_show, files, by, chosen, experiment, as_json=as_json))
 
 
-async def _show(files: list[Path], by: str | None, where: Where | None, *, as_json: bool) -> None:
+async def _show(
+    files: list[Path],
+    by: str | None,
+    where: Where | None,
+    experiment: str | None,
+    *,
+    as_json: bool,
+) -> None:
     out = console()
     for path in files:
-        exp = await load(path)
+        exp = await load(path, experiment=experiment)
         summary = await exp.metrics(where, by=by)
         if as_json:
             _print_json({"file": str(path), "experiment": exp.name, "summary": summary.to_dict()})
@@ -82,17 +95,20 @@ def export(
         str | None, typer.Option(metavar="A,B,…", help="Columns to write, in this order.")
     ] = None,
     where: Terms = None,
+    experiment: Which = None,
 ) -> None:
     """Write a file anew: as CSV or JSON Lines, some columns or some events of it."""
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     if to.exists() and file.exists() and to.samefile(file):
         raise ConfigurationError("--to", f"{to} is the file that is read")
-    written = anyio.run(_export, file, to, names, parse_where(where or ()))
+    written = anyio.run(_export, file, to, names, parse_where(where or ()), experiment)
     console().print(written, highlight=False, markup=False, soft_wrap=True)
 
 
-async def _export(file: Path, to: Path, columns: list[str] | None, where: Where | None) -> str:
-    exp = await load(file)
+async def _export(
+    file: Path, to: Path, columns: list[str] | None, where: Where | None, experiment: str | None
+) -> str:
+    exp = await load(file, experiment=experiment)
     path = await exp.export(to, columns=columns, where=where)
     return f"{await exp.count_events(where):,} events written to {path}"
 

@@ -109,8 +109,7 @@ class Session:
         signals = threading.current_thread() is threading.main_thread()
         async with Lab(handle_signals=signals, prices=self.prices) as lab:
             for path in files:
-                with Trace(path) as trace:
-                    await self._replay(lab, trace)
+                await self._replay(lab, Trace(path))
 
     async def _replay(self, lab: Lab, trace: Trace) -> None:
         replaying = Replay(trace, self.said)

@@ -6,8 +6,9 @@ it has passed `FREE_BYTES`, whatever it claims to hold.
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -24,13 +25,24 @@ _MAGIC: Final = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Iterator[bytes]]:
-    """The content of a file in chunks, unpacked as its first bytes ask for; `UnreadableFile` says why not."""
+def opened(
+    path: Path, told: Callable[[float], None] = lambda share: None
+) -> Iterator[Iterator[bytes]]:
+    """The content of a file in chunks, unpacked as its first bytes ask for; `UnreadableFile` says why not.
+
+    `told` hears with each chunk how much of the file has been read, 0 … 1.
+    """
     try:
         with path.open("rb") as raw:
-            yield _chunks(path, raw, _unpacking(raw))
+            size = max(path.stat().st_size, 1)
+            for_each = partial(_tell_share, raw, size, told)
+            yield _chunks(path, raw, _unpacking(raw), for_each)
     except (OSError, EOFError, zlib.error) as error:
         raise UnreadableFile(str(path), None, _reason(error)) from error
+
+
+def _tell_share(raw: IO[bytes], size: int, told: Callable[[float], None]) -> None:
+    told(min(raw.tell() / size, 1.0))
 
 
 def _reason(error: BaseException) -> str:
@@ -49,10 +61,13 @@ def _unpacking(raw: IO[bytes]) -> Any:
     return raw
 
 
-def _chunks(path: Path, raw: IO[bytes], unpacked: Any) -> Iterator[bytes]:
+def _chunks(
+    path: Path, raw: IO[bytes], unpacked: Any, for_each: Callable[[], None]
+) -> Iterator[bytes]:
     total = 0
     while chunk := _read(path, unpacked):
         total += len(chunk)
+        for_each()
         if unpacked is not raw and total > FREE_BYTES and total > MAX_RATIO * raw.tell():
             raise UnreadableFile(
                 str(path),

@@ -4,20 +4,17 @@ A row that cannot be read is given with its problem, so that whoever replays can
 """
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Self
+from typing import IO, Any, Final, NamedTuple
 
 import msgspec
 
-from crucible_telemetry.errors import TraceError
+from crucible_telemetry.errors import UnreadableFile
+from crucible_telemetry.export.opening import MAX_LINE_BYTES, opened
 
-MAX_LINE_BYTES: Final = 16 * 2**20
-"""A line longer than this is no line of a trace."""
 MAX_JSON_BYTES: Final = 256 * 2**20
 """A JSON array is decoded as a whole; larger ones have to come as JSON Lines."""
 MAX_DEPTH: Final = 16
@@ -26,7 +23,6 @@ MAX_DEPTH: Final = 16
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 PACKED: Final = (".gz", ".zst")
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
-_BAD_GZIP: Final = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class Row(NamedTuple):
@@ -38,60 +34,30 @@ class Row(NamedTuple):
 
 
 class Trace:
-    """An open trace: ``with Trace(path) as trace: for row in trace.rows(): …``.
+    """A trace: its `rows`, how much of the file they have taken (`share`, 0 … 1), its name and kind.
 
-    Raises TraceError when the file is none that can be read; `share` says how much has been read.
+    Raises UnreadableFile when the file is none that can be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.kind, self._packing = _kind(path)
-        self._size = 1
-        self._raw: io.BufferedReader | None = None
-        self._file: io.BufferedReader | None = None
-        self._broken: tuple[type[Exception], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The file's name without its suffixes."""
-        name = self.path.with_suffix("") if self._packing else self.path
-        return name.stem
-
-    @property
-    def share(self) -> float:
-        """How much of the file has been read, 0 … 1."""
-        return 0.0 if self._raw is None else min(self._raw.tell() / self._size, 1.0)
-
-    def __enter__(self) -> Self:
-        try:
-            self._raw = self.path.open("rb")
-            self._size = max(self.path.stat().st_size, 1)
-        except OSError as error:
-            raise TraceError(str(self.path), error.strerror or str(error)) from error
-        self._file, self._broken = _unpacked(self._raw, self._packing)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in (self._file, self._raw):
-            if file is not None:
-                file.close()
+        self.kind, self.name = _kind_and_name(path)
+        self.share = 0.0
 
     def rows(self) -> Iterator[Row]:
-        """The rows in order; TraceError when the file itself cannot be read (on)."""
-        assert self._file is not None  # noqa: S101 - entered
-        try:
-            yield from self._rows(self._file)
-        except self._broken as error:
-            raise self._error(f"is no whole {self._packing} file: {error}") from error
-        except OSError as error:
-            raise self._error(error.strerror or str(error)) from error
+        """The rows in order; the file is open until the last, or until the iterator is closed."""
+        with opened(self.path, self._read_to) as chunks, Content(chunks) as content:
+            yield from self._rows(io.BufferedReader(content))
+
+    def _read_to(self, share: float) -> None:
+        self.share = share
 
     def _rows(self, file: io.BufferedReader) -> Iterator[Row]:
         head = file.peek(2)[:2]
         if not head:
-            raise self._error("is empty")
+            raise self._error("it is empty")
         if head in _UTF16:
-            raise self._error("is UTF-16; save it as UTF-8")
+            raise self._error("it is UTF-16; save it as UTF-8")
         if self.kind in (".csv", ".tsv"):
             return self._csv(file)
         if self.kind == ".json":
@@ -103,7 +69,7 @@ class Trace:
         while line := file.readline(MAX_LINE_BYTES + 1):
             number += 1
             if len(line) > MAX_LINE_BYTES:
-                raise self._error(f"line {number} is longer than {MAX_LINE_BYTES >> 20} MiB")
+                raise self._error(f"it is longer than {MAX_LINE_BYTES >> 20} MiB", number)
             yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
     def _csv(self, file: IO[bytes]) -> Iterator[Row]:
@@ -113,7 +79,7 @@ class Trace:
         header = next(cells, [])
         twice = next((name for name in header if header.count(name) > 1), None)
         if twice is not None:
-            raise self._error(f"names the column {twice!r} twice")
+            raise self._error(f"it names the column {twice!r} twice")
         while True:
             try:
                 found = next(cells, None)
@@ -139,14 +105,14 @@ class Trace:
         if len(data) > MAX_JSON_BYTES:
             limit = f"{MAX_JSON_BYTES >> 20} MiB"
             raise self._error(
-                f"is larger than {limit}; write it as JSON Lines (.jsonl), one row a line"
+                f"it is larger than {limit}; write it as JSON Lines (.jsonl), one row a line"
             )
         try:
             found = decode(data)
         except ValueError as error:
             lines = data.splitlines()
             if len(lines) < 2 or not _is_object(lines[0]):
-                raise self._error(f"is no JSON: {error}") from error
+                raise self._error(f"it is no JSON: {error}") from error
             return self._jsonl(enumerate(lines, 1))
         return (_json_row(at, value) for at, value in enumerate(self._array(found), 1))
 
@@ -161,35 +127,40 @@ class Trace:
             raise self._error(f"want an array of objects, not {type(found).__name__}")
         return found
 
-    def _error(self, reason: str) -> TraceError:
-        return TraceError(str(self.path), reason)
+    def _error(self, reason: str, line: int | None = None) -> UnreadableFile:
+        return UnreadableFile(str(self.path), line, reason)
 
 
-def _kind(path: Path) -> tuple[str, str]:
-    """(suffix of the format, suffix of the packing or "")."""
-    packing = path.suffix.lower() if path.suffix.lower() in PACKED else ""
-    kind = (path.with_suffix("") if packing else path).suffix.lower()
+def _kind_and_name(path: Path) -> tuple[str, str]:
+    """(suffix of the format, the file's name without its suffixes)."""
+    plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    kind = plain.suffix.lower()
     if kind not in SUFFIXES:
-        known = ", ".join(SUFFIXES)
-        raise TraceError(
-            str(path), f"is no kind of trace known by its name: {known}, also .gz, .zst"
-        )
-    return kind, packing
+        known = ", ".join((*SUFFIXES, *(f"….{packed[1:]}" for packed in PACKED)))
+        raise UnreadableFile(str(path), None, f"by its name it is no trace; these are: {known}")
+    return kind, plain.stem
 
 
-def _unpacked(
-    raw: io.BufferedReader, packing: str
-) -> tuple[io.BufferedReader, tuple[type[Exception], ...]]:
-    """The file's content as a stream, and what reading it raises when it is broken."""
-    if packing == ".gz":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw)), _BAD_GZIP
-    if packing == ".zst":
-        import zstandard  # noqa: PLC0415 - an extra
+class Content(io.RawIOBase):
+    """Chunks as a file that is read from start to end."""
 
-        # Files are often several frames one after the other.
-        stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(stream), (zstandard.ZstdError,)
-    return raw, ()
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        super().__init__()
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, into: Any) -> int:
+        """Copy what fits; 0 at the end."""
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        taken = min(len(into), len(self._rest))
+        into[:taken] = self._rest[:taken]
+        self._rest = self._rest[taken:]
+        return taken
 
 
 def decode(data: bytes) -> Any:

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 from msgspec import Struct, field
 
-from crucible_telemetry.errors import ConfigurationError, TraceError
+from crucible_telemetry.errors import ConfigurationError, UnreadableFile
 from crucible_telemetry.events.bus import execute
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.replay.mapping import Options, TraceMapping, map_columns
@@ -44,9 +44,11 @@ class Replay:
         self._rows: Iterator[Row] = itertools.chain(sample, rows)
         first = [row.values for row in sample if row.values is not None]
         if not first:
-            raise TraceError(str(trace.path), _nothing(sample))
+            raise UnreadableFile(str(trace.path), None, _nothing(sample))
         if all(row.keys() >= OWN for row in first):
-            raise TraceError(str(trace.path), "is an export, no trace: `crucible show` reads it")
+            raise UnreadableFile(
+                str(trace.path), None, "it is an export, no trace: `crucible show` reads it"
+            )
         self.mapping: TraceMapping = map_columns(first, options)
 
     async def run(
@@ -54,7 +56,7 @@ class Replay:
     ) -> Report:
         """Emit all rows, as fast as it goes or `speed` times as fast as they happened.
 
-        `tell` is called now and then. Raises TraceError when the file breaks off, or no row can be read.
+        `tell` is called now and then. Raises UnreadableFile when the file breaks off, or no row can be read.
         """
         if speed is not None and not self.mapping.tells_time:
             raise ConfigurationError(
@@ -70,8 +72,8 @@ class Replay:
                     await anyio.lowlevel.checkpoint()
         tell()
         if self.report.bad == self.report.rows:
-            raise TraceError(
-                str(self.trace.path), f"no row can be replayed; {self.report.named[0]}"
+            raise UnreadableFile(
+                str(self.trace.path), None, f"no row can be replayed; {self.report.named[0]}"
             )
         return self.report
 
@@ -113,5 +115,5 @@ class Pace:
 
 def _nothing(sample: list[Row]) -> str:
     if not sample:
-        return "has no rows"
+        return "it has no rows"
     return f"no row can be read; line {sample[0].number}: {sample[0].problem}"
