@@ -4,7 +4,7 @@ Ids, positions and names are taken from metadata first; loss, accuracy, gradient
 sizes from measurements first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from msgspec import Struct
@@ -33,6 +33,11 @@ class Field(Struct, frozen=True):
                 if value is not None:
                     return value
         return None
+
+    def may_be_in(self, keys: Collection[str]) -> bool:
+        """Whether an event with these keys, of measurements and metadata, could have it."""
+        wanted = self.keys or (self.name,)
+        return any(key in keys or key.partition(".")[0] in keys for key in wanted)
 
 
 def dig(value: Any, path: Iterable[str]) -> Any:

@@ -88,8 +88,10 @@ def _bytes_marked(value: Any) -> Any:
     return [_bytes_marked(item) for item in value] if type(value) in (list, tuple) else value
 
 
+_ALIKE: Final = ({str}, {bool}, {tuple})
+"""Kinds whose equal values have equal cells; not so 0.0 and -0.0."""
 _NONE: Final = {type(None)}
-_TEXT: Final = {str}
+_REPEATED: Final = ({str}, {bool}, {str, type(None)}, {bool, type(None)})
 _INT: Final = {int}
 _FLOATS: Final = {float}
 
@@ -99,9 +101,11 @@ def cells(values: Sequence[Any]) -> list[str]:
     kinds = set(map(type, values))
     if kinds == _NONE:
         return [""] * len(values)
-    if kinds == _TEXT:
-        known = {text: text_cell(text) for text in set(values)}
-        return [known[text] for text in values]
+    if kinds in _ALIKE and values.count(values[0]) == len(values):
+        return [cell(values[0])] * len(values)
+    if kinds in _REPEATED:
+        known = {value: cell(value) for value in set(values)}
+        return [known[value] for value in values]
     if kinds == _INT:
         return list(map(int.__repr__, values))
     if kinds == _FLOATS and math.isfinite(sum(values)):

@@ -6,7 +6,7 @@ were first seen.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -83,7 +83,7 @@ class Union:
         shape = SHAPES.by_id[number]
         if number not in self._settled:
             self._settled.add(number)
-            self._add_category(shape.name)
+            self._add_category(shape.name, frozenset(shape.keys))
         split = len(shape.measurement_keys)
         for i, values in enumerate(list(zip(*rows, strict=True))[HEADER:]):
             name = f"{BOXES[i >= split]}.{column_name(shape.keys[i])}"
@@ -96,12 +96,12 @@ class Union:
                 self.keys.update(dict.fromkeys(key for key, _ in flattened(name, box)))
 
     def _add_one(self, name: str, measurements: dict[str, Any], metadata: dict[str, Any]) -> None:
-        self._add_category(name)
+        self._add_category(name, measurements.keys() | metadata.keys())
         for box, values in zip(BOXES, (measurements, metadata), strict=True):
             self.keys.update(dict.fromkeys(key for key, _ in flattened(box, values)))
 
-    def _add_category(self, name: str) -> None:
-        names = (field.name for field in known(name).fields)
+    def _add_category(self, name: str, keys: Collection[str]) -> None:
+        names = (field.name for field in known(name).fields if field.may_be_in(keys))
         self.categories.update(dict.fromkeys(n for n in names if n not in FIXED))
 
 

@@ -77,11 +77,13 @@ class Table:
 
     def _found(self, events: list[Event]) -> list[tuple[str, list[str]]]:
         """Columns of categories and keys, which all events here share."""
-        found = []
-        names = [f.name for f in known(events[0].event_name).fields if f.name in self._others]
-        if names:
-            fields = [event.fields for event in events]
-            found += [(name, cells([one.get(name) for one in fields])) for name in names]
+        found: list[tuple[str, list[str]]] = []
+        first = events[0]
+        keys = first.measurements.keys() | first.metadata.keys()
+        for field in known(first.event_name).fields:
+            if field.name in self._others and field.may_be_in(keys):
+                read = [field.read(event.measurements, event.metadata) for event in events]
+                found.append((field.name, cells(read)))
         for box in BOXES:
             boxes = [getattr(event, box) for event in events]
             for key, values in zip(
