@@ -120,7 +120,6 @@ async def test_verbs_and_options_that_are_not_built_yet_raise_at_the_call(tmp_pa
     async with ct.Lab() as lab:
         exp = await lab.start_experiment("a", capture="scope")
         calls = [
-            lab.export_multiple([exp.id], tmp_path / "x.csv"),
             lab.compare_experiments([exp.id], metric="success"),
             lab.archive(exp.id, "file:///x"),
             lab.restore("file:///x"),

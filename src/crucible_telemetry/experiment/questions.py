@@ -187,8 +187,13 @@ class Questions:
         """
         target = target_of(path, format, compression, self.spec.name)
         wishes = wishes_of(where, options)
+        walk = await self.walk(wishes)
+        return await write_file(target, chunks_of([walk], target.format.kind, wishes))
+
+    async def walk(self, wishes: Wishes) -> Walk:
+        """This moment of the experiment, for an export."""
         await self._settle()
-        return await write_file(target, chunks_of(self._walk(wishes), target.format.kind, wishes))
+        return self._walk(wishes)
 
     def _walk(self, wishes: Wishes) -> Walk:
         return Walk(*self._reading.source, wishes.where, lambda: self.check_kept("export"))
@@ -204,8 +209,7 @@ class Questions:
         """What `export` writes, in chunks, for an HTTP response: ``async for chunk in exp.stream("csv")``."""
         chosen = check_format(format, compression)
         wishes = wishes_of(where, options)
-        await self._settle()
-        chunks = chunks_of(self._walk(wishes), chosen.kind, wishes)
+        chunks = chunks_of([await self.walk(wishes)], chosen.kind, wishes)
         async with aclosing(squeezed(chunks, chosen.compression)) as ready:
             async for chunk in ready:
                 yield chunk

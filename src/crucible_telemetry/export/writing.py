@@ -75,24 +75,36 @@ def _steps(given: Any) -> tuple[Step, ...]:
     return steps
 
 
-async def chunks_of(walk: Walk, kind: str, wishes: Wishes) -> AsyncGenerator[bytes, None]:
-    """The file's content, some events a chunk; `ConfigurationError` for columns that no event has."""
+async def chunks_of(
+    walks: Sequence[Walk], kind: str, wishes: Wishes
+) -> AsyncGenerator[bytes, None]:
+    """The content of a file of these walks, one after the other, some events a chunk.
+
+    `ConfigurationError` for columns that no event has.
+    """
     names: Sequence[str] = ()
     if kind == "csv" or wishes.columns is not None:
-        names = await _names(walk, wishes)
+        names = await _names(walks, wishes)
     lines = _writer(kind, names, wishes)
     if kind == "csv":
         yield table.header(names)
-    async with aclosing(walk.slices()) as slices:
+    async with aclosing(_slices(walks)) as slices:
         async for some in slices:
             yield lines(some)
 
 
-async def _names(walk: Walk, wishes: Wishes) -> Sequence[str]:
+async def _slices(walks: Sequence[Walk]) -> AsyncGenerator[Slice, None]:
+    for walk in walks:
+        async with aclosing(walk.slices()) as slices:
+            async for some in slices:
+                yield some
+
+
+async def _names(walks: Sequence[Walk], wishes: Wishes) -> Sequence[str]:
     """The columns to write: those wished for, else the union over all events."""
     union = Union()
     made: dict[str, None] = {}
-    async with aclosing(walk.slices()) as slices:
+    async with aclosing(_slices(walks)) as slices:
         async for some in slices:
             union.add(some)
             if wishes.columns is None:

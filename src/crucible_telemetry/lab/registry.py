@@ -12,6 +12,7 @@ from crucible_telemetry.collect.pricelist import Own, estimate
 from crucible_telemetry.collect.spec import LIVING, State
 from crucible_telemetry.errors import ConfigurationError, NotBuiltYet, UnknownExperiment
 from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.experiment.together import export_together
 from crucible_telemetry.lab.options import arms_of
 from crucible_telemetry.metrics.figures import Summary
 
@@ -143,9 +144,14 @@ class Registry:
         counts = (input_tokens, output_tokens, cached_tokens, 0, reasoning_tokens)
         return estimate(self._prices, provider, model, counts, day)
 
-    async def export_multiple(self, experiment_ids: Sequence[str], path: str | Path) -> Path:
-        """Not in this version."""
-        raise NotBuiltYet("export_multiple", "it comes with the other export formats")
+    async def export_multiple(
+        self, experiment_ids: Iterable[str], path: str | os.PathLike[str], **options: Any
+    ) -> list[Path]:
+        """One file of several experiments, or a file of each in a folder: see `export_together`."""
+        if isinstance(experiment_ids, str):
+            raise ConfigurationError("experiment_ids", f"want several ids, not {experiment_ids!r}")
+        chosen = [self.get_experiment(one) for one in experiment_ids]
+        return await export_together(chosen, path, **options)
 
     async def compare_experiments(self, experiment_ids: Sequence[str], *, metric: str) -> Any:
         """Not in this version; `analysis.welch` compares two means."""
