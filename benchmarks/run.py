@@ -4,6 +4,7 @@ import platform
 
 import burst
 import emit
+import export
 import prices
 import scale
 
@@ -14,6 +15,7 @@ def main() -> None:
     print("\n### (d) Memory\n")
     scale.main()
     prices.main()
+    export.main()
     print("\n### Bursts\n")
     burst.main()
 
