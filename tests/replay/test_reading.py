@@ -5,6 +5,7 @@ import json
 import tracemalloc
 
 import pytest
+from hypothesis import given, strategies as st
 
 from crucible_telemetry.errors import UnreadableFile
 from crucible_telemetry.replay import reading
@@ -77,6 +78,7 @@ def test_packed_files_are_read_as_what_they_hold(tmp_path):
         ("t.xlsx", b"PK", "by its name it is no trace"),
         ("t.csv", "a,b\n".encode("utf-16"), "UTF-16"),
         ("t.csv", b"a,a\n1,2\n", "names the column 'a' twice"),
+        ("t.csv", b"x" * 200_000, "no header: field larger"),
         ("t.json", b"[1", "no JSON"),
         ("t.json", b"17", "want an array"),
         ("t.json", b'{"a": [{}], "b": [{}]}', "has several: a, b"),
@@ -125,3 +127,21 @@ def test_memory_does_not_grow_with_a_stream(tmp_path):
 )
 def test_the_name_of_a_trace_is_that_of_its_file(tmp_path, name, stem):
     assert Trace(tmp_path / name).name == stem
+
+
+hostile = st.one_of(
+    st.binary(max_size=200),
+    st.text(alphabet='{}[]",:;\t\r\n\0aé1', max_size=60).map(lambda text: text.encode()),
+)
+
+
+@given(hostile, st.sampled_from([".csv", ".tsv", ".json", ".jsonl", ".csv.gz", ".jsonl.zst"]))
+def test_whatever_bytes_a_file_holds_they_are_rows_or_an_error_in_words(
+    tmp_path_factory, content, suffix
+):
+    path = tmp_path_factory.mktemp("any") / f"t{suffix}"
+    try:
+        for row in rows(path, content):
+            assert (row.values is None) == bool(row.problem)
+    except UnreadableFile as error:
+        assert str(path) in str(error)  # noqa: PT017 - either way is fine

@@ -76,7 +76,7 @@ class Trace:
         texts = (line.decode("utf-8", "backslashreplace") for line in self._lines(file))
         first = next(texts)
         cells = csv.reader(_again(first, texts), delimiter=_delimiter(first, self.kind))
-        header = next(cells, [])
+        header = self._header(cells)
         twice = next((name for name in header if header.count(name) > 1), None)
         if twice is not None:
             raise self._error(f"it names the column {twice!r} twice")
@@ -90,6 +90,12 @@ class Trace:
                 return
             if found:  # an empty line is none
                 yield _csv_row(cells.line_num, header, found)
+
+    def _header(self, cells: Iterator[list[str]]) -> list[str]:
+        try:
+            return next(cells, [])
+        except csv.Error as error:
+            raise self._error(f"it has no header: {error}", 1) from error
 
     def _jsonl(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[Row]:
         for number, line in lines:
