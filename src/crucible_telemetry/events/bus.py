@@ -14,6 +14,7 @@ from crucible_telemetry.events.event import event_name
 from crucible_telemetry.events.mailbox import LARGE_ROW, Began, Gate, Mailbox, log
 from crucible_telemetry.events.odd import (
     MAX_DEPTH,
+    cut_texts,
     depth_of,
     marked_repr,
     plain,
@@ -107,6 +108,9 @@ def _emit(
     except Exception:  # noqa: BLE001 - a new shape, or a value msgpack cannot hold: the careful way
         return _emit_wide(scope, event, measurements, metadata, at_us)
     if len(row) > LARGE_ROW and not box.takes_large(row, measurements, metadata):
+        if len(row) > (limit := box.max_event_bytes):
+            del row  # as large as what it was made of
+            measurements, metadata = cut_texts(measurements, limit), cut_texts(metadata, limit)
         return _emit_wide(scope, event, measurements, metadata, at_us)
     try:
         box.append(row)

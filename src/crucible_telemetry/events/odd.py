@@ -21,6 +21,7 @@ MAX_DEPTH: Final = 64
 MAX_REPR: Final = 200
 MAX_KEY: Final = 256
 _MAX_ARRAY_BYTES: Final = 32_768
+_PART: Final = 2**20
 # A subclass by its value, whatever it overrides.
 _BASES: Final[tuple[tuple[type, Any], ...]] = (
     (str, str.__str__),
@@ -177,11 +178,30 @@ def shrink(values: list[Any], limit_bytes: int, encode: Any) -> list[Any]:
 def _shrunk(value: Any, share: int, encode: Any) -> Any:
     if type(value) in (int, float, bool, type(None)):
         return value
-    data = value.encode() if type(value) is str else encode(value)
+    if type(value) in (str, bytes):
+        return _cut_text(value) if len(value) > share else value
+    data = encode(value)
     if len(data) <= share:
         return value
     size = len(value) if hasattr(value, "__len__") else len(data)
     return marked_cut(size, hashlib.sha256(data).hexdigest(), type(value).__name__)
+
+
+def cut_texts(values: Mapping[Any, Any], limit: int) -> dict[Any, Any]:
+    """Values with each text or bytes of more than `limit` cut: before it is copied once more."""
+    return {
+        key: _cut_text(value) if type(value) in (str, bytes) and len(value) > limit else value
+        for key, value in values.items()
+    }
+
+
+def _cut_text(value: str | bytes) -> dict[str, Any]:
+    """The mark of a long text; hashed a part at a time, for its encoding would be as large again."""
+    digest = hashlib.sha256()
+    for at in range(0, len(value), _PART):
+        part = value[at : at + _PART]
+        digest.update(part if isinstance(part, bytes) else part.encode("utf-8", "backslashreplace"))
+    return marked_cut(len(value), digest.hexdigest(), type(value).__name__)
 
 
 def depth_of(value: Any, limit: int = MAX_DEPTH) -> int:
