@@ -73,10 +73,10 @@ class Tools:
 
 def _crash_after_all(collector):
     def tell(_):
-        collector.after_commit = tuple(t for t in collector.after_commit if t is not tell)
+        collector.leave(tell)
         raise RuntimeError("a crash the program asked for")
 
-    collector.after_commit = (*collector.after_commit, tell)
+    collector.follow(tell)
 
 
 @contextmanager

@@ -12,13 +12,12 @@ import crucible_telemetry as ct
 async def test_who_waits_for_room_is_woken_when_an_emitters_drain_fails_after_its_commit():
     async with ct.Lab() as lab, lab.experiment("e", mailbox_size=2) as exp:
         collector = exp._collector
-        real = collector.after_commit
 
         def crash(_):
-            collector.after_commit = real
+            collector.leave(crash)
             raise RuntimeError("after the commit")
 
-        collector.after_commit = (*real, crash)
+        collector.follow(crash)
         ct.execute_nowait("a", {"n": 1})
         waiting = asyncio.create_task(ct.execute("a", {"n": 2}))
         await asyncio.sleep(0)

@@ -16,7 +16,8 @@ from crucible_telemetry.events.shape import decode_rows, dictionaries
 
 MAX_BATCH: Final = 2048
 """Rows of one drain: 2–3 ms without users' code; larger is no faster."""
-FIRST_BATCH: Final = 256
+FIRST_BATCH: Final = 32
+"""Before anything is known of what users' callables cost; it doubles with each batch."""
 PACE_NS: Final = 20_000_000
 """How long one drain may take: what users' callables cost shrinks the next batch to fit."""
 MIN_PACED: Final = 16

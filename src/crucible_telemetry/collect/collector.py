@@ -61,7 +61,7 @@ class Collector(WaitingRoom):
         self.batches = self.drained_by_emitters = self.runs = 0
         self.drain_ns_last = self.drain_ns_max = 0
         self.woken_ns = self.lag_ns = 0
-        self.after_commit: tuple[Callable[[Columns], None], ...] = ()
+        self._followers: dict[int, Callable[[Columns], None]] = {}
         super().__init__()
         self._awake = Signal()
         self._hurry = Signal()
@@ -176,6 +176,7 @@ class Collector(WaitingRoom):
                 self.drained_by_emitters += 1
             finally:
                 self._lock.release()
+                self.release()
 
     def _drain_as_guest(self, *, blame: bool = False) -> bool:
         """One batch in an emitter's thread; False when it is left to the actor (or, to `blame`, to a retry)."""
@@ -240,6 +241,7 @@ class Collector(WaitingRoom):
             return not self._busy and self._drain_as_guest()
         finally:
             self._lock.release()
+            self.release()  # also after the lock: who waits for it finds it free
 
     def drain_all(self) -> None:
         """Everything accepted so far, on the calling thread; waits only for another drain in progress.
@@ -326,13 +328,21 @@ class Collector(WaitingRoom):
             self.store.append(prepared.columns)
         self.progress = after
 
+    def follow(self, tell: Callable[[Columns], None]) -> None:
+        """Call this with each committed batch. One change of a dict: threads and finalisers may do it."""
+        self._followers[id(tell)] = tell
+
+    def leave(self, tell: Callable[[Columns], None]) -> None:
+        """Call it no longer."""
+        self._followers.pop(id(tell), None)
+
     def _tell(self) -> None:
         """Show the last committed batch to those who follow, once, even when a crash came between."""
         prepared = self._prepared
         columns = None if prepared is None else prepared.columns
         if columns is None or not self._told < columns.last_seq <= self.progress.stored:
             return
-        for tell in self.after_commit:
+        for tell in list(self._followers.values()):
             tell(columns)
         # Last: a crash among them tells all of them again, which each of them bears.
         self._told = columns.last_seq

@@ -4,11 +4,15 @@ from collections import deque
 from typing import Final
 
 import anyio
+from anyio.lowlevel import checkpoint
 
+from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.collect.library import LIBRARY
 from crucible_telemetry.events.mailbox import Attendant, Mailbox
 from crucible_telemetry.runtime.loops import LoopHandle, Signal
 
+LOOK_S: Final = 0.05
+"""How long a flush waits for another's drain before it looks again."""
 FOREIGN_WAIT_S: Final = 0.1
 """How long an emit on another loop waits for the lab's loop before it drains itself."""
 
@@ -50,13 +54,36 @@ class WaitingRoom(Attendant):
             LIBRARY.load()
         return waits
 
-    async def prices_at_hand(self) -> None:
-        """Before what cannot wait: if something in the mailbox needs the price library, wait for it here."""
+    async def drain_in_slices(self) -> None:
+        """What was accepted so far, a batch at a time; the loop goes on in between, however slow users' code is.
+
+        Waits for the price library where a batch needs it. Leaves what another thread drains, or a crash.
+        """
         target = self.box.accepted
-        while not LIBRARY.ready and self.drain_now(target):
-            pass
-        if self.put_off:
-            await LIBRARY.wait()
+        while True:
+            if self.drain_now(target):
+                await checkpoint()
+            elif self.put_off and not LIBRARY.ready:
+                await LIBRARY.wait()
+            else:
+                return
+
+    def drain_for(self, limit_ns: int) -> None:
+        """What was accepted so far, at once, as far as the time allows; loading prices does not count."""
+        target, until_ns = self.box.accepted, monotonic_ns() + limit_ns
+        while monotonic_ns() < until_ns:
+            if self.drain_now(target):
+                continue
+            if not self.load_prices():
+                return
+            until_ns = monotonic_ns() + limit_ns
+
+    async def until_release(self) -> None:
+        """Wait until somebody has drained, or `LOOK_S`: no drain that ended just before is waited for for ever."""
+        released = Signal()
+        self._waiting.append(released)
+        with anyio.move_on_after(LOOK_S):
+            await released.wait()
 
     async def _has_room(self, room: Signal) -> None:
         if self.loop.is_here():

@@ -2,7 +2,6 @@
 
 import weakref
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Final, Self
 
 from crucible_telemetry.collect.collector import Collector
@@ -32,9 +31,9 @@ class Subscription:
         def tell(_: Columns) -> None:
             more.set()
 
-        collector.after_commit = (*collector.after_commit, tell)
+        collector.follow(tell)
         # Most readers leave their loop and never close: what nobody reads any more is told nothing.
-        self._forget = weakref.finalize(self, _forget, collector, tell)
+        self._forget = weakref.finalize(self, collector.leave, tell)
         self._forget.atexit = False
 
     def close(self) -> None:
@@ -77,7 +76,3 @@ class Subscription:
     def wake(self) -> None:
         """Look again: the experiment may have ended."""
         self._more.set()
-
-
-def _forget(collector: Collector, told: Callable[[Columns], None]) -> None:
-    collector.after_commit = tuple(tell for tell in collector.after_commit if tell is not told)

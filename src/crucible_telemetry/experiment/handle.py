@@ -60,7 +60,7 @@ class Experiment(Questions):
         """Why it could not be written; the lab's log says so too."""
         collector.owner = self
         if self._custom.streams:
-            collector.after_commit = (*collector.after_commit, self._custom.tell)
+            collector.follow(self._custom.tell)
 
     if not TYPE_CHECKING:  # a type checker knows no names but those that are there
 
@@ -190,22 +190,26 @@ class Experiment(Questions):
     async def stop(self) -> Self:
         """End it: what was accepted is stored, what comes later counts as `late`; data stays readable.
 
-        Stopping again changes nothing. Where prices are needed that are not loaded yet, it waits for them
-        first; cancelled meanwhile, it loads them on the loop, and has stopped all the same.
+        What waits is drained first, the loop going on in between (and prices that are needed and not loaded
+        yet are waited for); cancelled meanwhile, it does the rest on the loop and has stopped all the same.
+        Stopping again changes nothing.
         """
         try:
             if self.state in LIVING:
-                await self._collector.prices_at_hand()
+                self._collector.box.gate = Gate.LATE
+                await self._collector.drain_in_slices()
         finally:
-            frozen = self.freeze()
-        if frozen:
+            await self._end()
+        return self
+
+    async def _end(self) -> None:
+        if self.freeze():
             try:
                 await self._lab.release(self)
             finally:
                 self._released.set()
         elif self.state is State.STOPPED:
             await self._released.wait()
-        return self
 
     def freeze(self) -> bool:
         """The part of `stop` that waits for nothing: no cancellation comes between. False when done."""
@@ -255,7 +259,7 @@ class Experiment(Questions):
             while collector.progress.consumed < target:
                 self._check_not_failed("flush")
                 if not collector.drain_now(target):
-                    await anyio.sleep(0.001)  # another thread drains, or the collector must answer
+                    await collector.until_release()  # another thread's, or the collector's answer
                 else:
                     await anyio.lowlevel.checkpoint()
             await collector.store.commit()

@@ -26,6 +26,8 @@ from crucible_telemetry.export.writing import Wishes, chunks_of, wishes_of
 from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.stores.base import Where, Window
 
+LIVE_DRAIN_NS: Final = 100_000_000
+"""How long `live` may keep the loop to catch up; a full mailbox takes a quarter of it."""
 LATER_VERBS: Final = {
     "quality": "data quality reports come with the stores that last",
     "checkpoint": "checkpoints come with the stores that last",
@@ -85,7 +87,7 @@ class Questions:
     def reset_live(self) -> None:
         """Begin the live figures anew with the next event; `metrics()` and custom metrics ignore this.
 
-        On the lab's loop what waits in the mailbox belongs to what was before.
+        On the lab's loop what waits in the mailbox belongs to what was before, as far as `live` would show it.
         """
         self._catch_up()
         self._collector.reset_live()
@@ -93,11 +95,8 @@ class Questions:
     def _catch_up(self) -> None:
         """On the lab's loop: drain what was emitted so far, unless another thread is at it."""
         self.check_kept("read")
-        collector = self._collector
-        if collector.loop.is_here():
-            target = collector.box.accepted
-            while collector.drain_now(target) or collector.load_prices():
-                pass
+        if self._collector.loop.is_here():
+            self._collector.drain_for(LIVE_DRAIN_NS)
 
     async def metrics(self, where: Where | None = None, *, by: str | None = None) -> Summary:
         """The metrics at rest of everything emitted so far (or of what fits `where`): quantiles are exact.
