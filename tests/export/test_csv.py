@@ -2,8 +2,11 @@
 
 import csv
 import io
+import json
 import math
+import shutil
 
+import anyio
 import pytest
 from hypothesis import given, strategies as st
 from strategies import JSON, TEXT
@@ -210,3 +213,30 @@ async def test_pythons_csv_reads_every_cell(tmp_path):
     for key in FLOATS:
         assert repr(float(row[f"metadata.{key}"])) == repr(VALUES[key])
     assert int(row["metadata.whole"]) == 2**63
+
+
+async def test_r_reads_the_same_numbers_and_texts(tmp_path):
+    rscript = shutil.which("Rscript")
+    if rscript is None:
+        pytest.skip("R is not installed")
+    code = (
+        f"d <- read.csv('{await exported(tmp_path)}', check.names=FALSE)[2,]; "
+        "cat(d[['metadata.small']], d[['metadata.nan']], d[['metadata.inf']], nchar(d[['metadata.text']]))"
+    )
+    run = await anyio.run_process([rscript, "-e", code])
+    assert run.stdout.decode() == f"-1.5 NaN -Inf {len(VALUES['text'])}"
+
+
+async def test_jq_reads_every_line(tmp_path):
+    jq = shutil.which("jq")
+    if jq is None:
+        pytest.skip("jq is not installed")
+    async with ct.Lab() as lab, lab.experiment("e", privacy="full") as exp:
+        await ct.execute("odd", {}, VALUES)
+        await ct.execute("b.stop", {"duration": 1_500_000})
+        path = await exp.export(tmp_path / "e.jsonl")
+    program = "[.seq, .latency_ms, .metadata.text, .metadata.nan, .metadata.small, .metadata.yes]"
+    run = await anyio.run_process([jq, "-c", program, str(path)])
+    first, second = map(json.loads, run.stdout.splitlines())
+    assert first == [1, None, VALUES["text"], "NaN", -1.5, True]
+    assert second[:2] == [2, 1.5]

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import sys
 
 import pytest
 import pytest_asyncio
@@ -224,3 +225,19 @@ async def test_export_on_exit_takes_every_format(tmp_path):
         async with ct.Lab() as lab, lab.experiment("e", export_on_exit=path):
             await ct.execute("a", {"x": 1})
         assert [event.measurements for event in ct.read_events(path)] == [{"x": 1}]
+
+
+async def test_without_zstandard_zst_names_the_extra_before_anything_runs(
+    exp, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("crucible_telemetry.collect.formats.find_spec", lambda name: None)
+    told = r"pip install 'crucible-telemetry\[zstd\]'"
+    with pytest.raises(ct.ConfigurationError, match=told):
+        await exp.export(tmp_path / "e.csv.zst")
+    async with ct.Lab() as lab:
+        with pytest.raises(ct.ConfigurationError, match=told):
+            await lab.start_experiment("b", export_on_exit=tmp_path / "e.jsonl.zst")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    (tmp_path / "e.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    with pytest.raises(ct.ConfigurationError, match=told):
+        await ct.load(tmp_path / "e.jsonl.zst")

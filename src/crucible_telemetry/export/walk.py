@@ -50,6 +50,10 @@ class Slice:
         """The rows as events, decoded when first asked for."""
         return self._reader.events(self.columns, self.rows.tolist())
 
+    def release(self) -> None:
+        """Let the decoded events go."""
+        self.__dict__.pop("events", None)
+
     @property
     def payload(self) -> list[bytes]:
         """The rows as they are stored."""
@@ -76,6 +80,7 @@ class Walk:
             self._stretches = await self._survey()
         for stretch in self._stretches:
             parts = [part async for part in self._store.columns(stretch)]
+            await checkpoint()
             for part, rows in _in_order(parts):
                 for some in _bounded(part, rows):
                     yield Slice(part, some, self._reader)

@@ -1,5 +1,6 @@
 """A walk over a store → the chunks of a file, in the format and with the columns somebody wishes for."""
 
+import gc
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -90,7 +91,19 @@ async def chunks_of(
         yield table.header(names)
     async with aclosing(_slices(walks)) as slices:
         async for some in slices:
-            yield lines(some)
+            yield _uncollected(lines, some)
+
+
+def _uncollected(lines: Callable[[Slice], bytes], some: Slice) -> bytes:
+    """The lines, without a garbage collection meanwhile: what is made is gone again at the end of it."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return lines(some)
+    finally:
+        some.release()
+        if collecting:
+            gc.enable()
 
 
 async def _slices(walks: Sequence[Walk]) -> AsyncGenerator[Slice, None]:
