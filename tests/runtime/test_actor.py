@@ -5,7 +5,7 @@ import anyio.lowlevel
 import pytest
 
 from crucible_telemetry.errors import ActorStopped, AskTimeout, ConfigurationError, MailboxFull
-from crucible_telemetry.runtime.actor import Actor, Asked, Mailbox, actor_child
+from crucible_telemetry.runtime.actor import Actor, Asked, Inbox, actor_child
 from crucible_telemetry.runtime.loops import Signal, spawn_root
 from crucible_telemetry.runtime.restart import Intensity, Restart
 from crucible_telemetry.runtime.supervisor import Supervisor
@@ -273,7 +273,7 @@ async def test_statistics_count_what_came_and_the_most_that_waited():
 
 
 async def test_an_abandoned_reader_takes_nothing_from_its_successor():
-    mailbox = Mailbox("m")
+    mailbox = Inbox("m")
     first = mailbox.open()
     for i in range(3):
         mailbox.put(i)
@@ -303,7 +303,7 @@ async def test_a_busy_actor_lets_the_loop_breathe():
 
 def test_a_mailbox_has_room_for_one_at_least():
     with pytest.raises(ConfigurationError, match="capacity"):
-        Mailbox("m", 0)
+        Inbox("m", 0)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -207,10 +207,10 @@ class Preparer:
                 return self._is_replaced(layout, position, column[0])
             return position in layout.sensitive and kind not in _FLAT_NUMBERS
         kinds = set(map(type, column))
-        if position in layout.sensitive:
-            return not kinds <= _FLAT_NUMBERS
         if float in kinds:
             _count_nan(column if kinds <= _REAL else _floats(column), marks)
+        if position in layout.sensitive:
+            return not kinds <= _FLAT_NUMBERS
         if str in kinds and self.guard.redacts and suspicious(_joined(column, kinds)):
             return True
         return not kinds <= _PLAIN

@@ -1,7 +1,7 @@
-"""Mailbox, ref and the loop that empties a mailbox in batches.
+"""Inbox, ref and the loop that empties an inbox in batches.
 
-A mailbox belongs to the child's place under its supervisor, not to the actor: what is queued outlives a
-crash, and a `Ref` stays valid over restarts. Each start makes a fresh actor that borrows the mailbox.
+An inbox belongs to the child's place under its supervisor, not to the actor: what is queued outlives a
+crash, and a `Ref` stays valid over restarts. Each start makes a fresh actor that borrows the inbox.
 """
 
 from abc import ABC, abstractmethod
@@ -64,7 +64,7 @@ class Asked(Generic[M]):
         return self._value
 
 
-class Mailbox(Generic[M]):
+class Inbox(Generic[M]):
     """A bounded queue with one reader; messages leave it only when they have been handled.
 
     Any thread may put; putting from several at once may pass `capacity` by as many messages as there are
@@ -167,7 +167,7 @@ class Ref(Generic[M]):
 
     __slots__ = ("_mailbox", "name")
 
-    def __init__(self, mailbox: Mailbox[M]) -> None:
+    def __init__(self, mailbox: Inbox[M]) -> None:
         self.name = mailbox.name
         self._mailbox = mailbox
 
@@ -235,7 +235,7 @@ class Actor(ABC, Generic[M]):
 
     _stopping = False
 
-    async def run(self, mailbox: Mailbox[M], ready: Signal) -> None:
+    async def run(self, mailbox: Inbox[M], ready: Signal) -> None:
         """The actor's life: set up, serve, tear down."""
         await self.on_start()
         try:
@@ -246,7 +246,7 @@ class Actor(ABC, Generic[M]):
             with anyio.CancelScope(shield=True):
                 await self.on_stop()
 
-    async def _serve(self, mailbox: Mailbox[M], reader: int) -> None:
+    async def _serve(self, mailbox: Inbox[M], reader: int) -> None:
         while not self._stopping:
             batch = await mailbox.front(reader, self.batch_size)
             await self.receive(batch)
@@ -254,7 +254,7 @@ class Actor(ABC, Generic[M]):
             await anyio.lowlevel.checkpoint()  # a full mailbox must not keep the loop to itself
 
 
-async def _live(make: Callable[[], Actor[M]], mailbox: Mailbox[M], ready: Signal) -> None:
+async def _live(make: Callable[[], Actor[M]], mailbox: Inbox[M], ready: Signal) -> None:
     await make().run(mailbox, ready)
 
 
@@ -271,7 +271,7 @@ def actor_child(
 
     `make` is called for each start. The ref accepts messages from now on, before the first start too.
     """
-    mailbox: Mailbox[M] = Mailbox(name, capacity)
+    mailbox: Inbox[M] = Inbox(name, capacity)
     ready = Signal()
     start = partial(_live, make, mailbox, ready)
     spec = ChildSpec(name, start, restart, shutdown_s, backoff, ready, mailbox.close)
