@@ -59,6 +59,16 @@ async def filled(exp, n: int, event=typical_event) -> None:
     exp.live()
 
 
+def mixed(stage: Stage, options: Options) -> None:
+    exp = stage.start()
+    stage.run(filled(exp, MILLION, mixed_event))
+    print("### (e) The same of a mixed load\n")
+    print(at_rest(stage, exp, options), "\n")
+    windows(stage, exp)
+    filters(stage, exp)
+    stage.run(exp.cleanup())
+
+
 def memory(stage: Stage, n: int):
     gc.collect()
     before = resident_bytes()
@@ -174,6 +184,30 @@ def windows(stage: Stage, exp) -> None:
     print(f"| windowed_metrics, 5 minutes every minute, a day | {took:.0f} |\n")
 
 
+def filters(stage: Stage, exp) -> None:
+    """Filters over the mixed load: what they cost is the columns to look at, and the rows that may fit."""
+    wanted = {
+        "failures": ct.Where(outcome="error"),
+        "one model": ct.Where(model="o3"),
+        "a rare name": ct.Where(event="lab.alarm"),
+        "a rare measurement": ct.Where(measurement={"level": ct.Ge(2)}),
+        "a rare name and metadata": ct.Where(event="lab.alarm", metadata={"note": "rare"}),
+        "nobody's item": ct.Where(sample_id="q18"),
+    }
+    print("| of one million mixed events | found | LastN(200), ms | count, ms | metrics, ms |")
+    print("|---|---:|---:|---:|---:|")
+    for title, where in wanted.items():
+        found = stage.run(exp.count_events(where))
+        reads = (
+            lambda where=where: exp.window(ct.LastN(200), where),
+            lambda where=where: exp.count_events(where),
+            lambda where=where: exp.metrics(where),
+        )
+        times = " | ".join(f"{median_ms(stage, read):.1f}" for read in reads)
+        print(f"| {title} | {found:,} | {times} |")
+    print()
+
+
 def per_event_ns(stage: Stage, n: int, experiments: int) -> float:
     """The whole way of `n` events spread over so many experiments, ns an event."""
     started = [stage.start() for _ in range(experiments)]
@@ -223,6 +257,7 @@ def main() -> None:
     print(at_rest(stage, exp, options), "\n")
     windows(stage, exp)
     stage.run(exp.cleanup())
+    mixed(stage, options)
     print("### (f) Flat\n")
     flatness(stage, quick=quick)
     stage.close()
