@@ -21,6 +21,9 @@ FIRST_BATCH: Final = 32
 PACE_NS: Final = 20_000_000
 """How long one drain may take: what users' callables cost shrinks the next batch to fit."""
 MIN_PACED: Final = 16
+MIN_OWN: Final = 512
+"""No batch is made smaller than this when no users' code runs in it: 1–2 ms. If it took longer, others had
+the processor, and smaller batches, which cost more an event, would make that worse."""
 
 
 class Careful:
@@ -46,8 +49,9 @@ class Careful:
 
     def pace(self, rows: int, took_ns: int) -> None:
         """Learn from a batch of so many rows that took so long."""
-        if took_ns > PACE_NS and rows > MIN_PACED:
-            self._stride = max(MIN_PACED, rows * PACE_NS // took_ns)
+        least = MIN_PACED if self.preparer.calls_users else MIN_OWN
+        if took_ns > PACE_NS and rows > least:
+            self._stride = max(least, rows * PACE_NS // took_ns)
 
     def blame(self, consumed: int, count: int, error: Exception) -> None:
         """Remember what a crash was about: next time one by one, and who crashes alone is a suspect."""

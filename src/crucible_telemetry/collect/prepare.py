@@ -42,6 +42,13 @@ class Preparer:
         self.reader, self.guard, self._pricer = reader, guard, pricer
         self._layouts = Layouts(redacts=guard.redacts)
 
+    @property
+    def calls_users(self) -> bool:
+        """Whether users' code runs on each event: filters, strategies, enrichers, redaction, streamed metrics."""
+        spec = self.guard.spec
+        streamed = any(hasattr(metric, "add") for metric in spec.custom_metrics.values())
+        return self.guard.chooses or bool(spec.enrichers or spec.redact or streamed)
+
     def prepare(self, rows: Sequence[bytes], first_seq: int, consumed: int) -> Prepared:
         """Decode, choose, protect and enrich; `consumed` is carried through.
 
