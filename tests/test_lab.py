@@ -19,7 +19,7 @@ async def in_state(lab, state):
     if state is State.STOPPED:
         await exp.stop()
     if state is State.FAILED:
-        exp.fail(RuntimeError("given up"))
+        exp._fail(RuntimeError("given up"))
     return exp
 
 
@@ -97,12 +97,14 @@ async def test_a_failed_experiment_refuses_without_raising_and_still_reads(lab, 
     with exp.scope():
         ct.execute_nowait("n")
         await exp.flush()
-        exp.fail(RuntimeError("given up"))
+        exp._fail(RuntimeError("given up"))
         ct.execute_nowait("n")
         await ct.execute("n")
     assert (exp.counts.stored, exp.counts.refused) == (1, 2)
-    with pytest.raises(ct.ExperimentFailed, match="given up"):
+    with pytest.raises(ct.ExperimentFailed, match=r"it is failed \(RuntimeError\)") as told:
         await exp.flush()
+    assert "given up" not in f"{told.value!r} {told.value.reason}"
+    assert str(exp.failure) == "given up"
     assert len(await exp.events()) == 1
     assert (await exp.metrics()).summary.total_events == 1
     assert (await exp.export(tmp_path / "f.jsonl")).read_text().count("\n") == 1

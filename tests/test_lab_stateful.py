@@ -189,7 +189,7 @@ class LabMachine(RuleBasedStateMachine):
         target = self.pick(which)
         after = TRANSITIONS[target.state].get(command)
         if command == "fail":
-            target.exp.fail(RuntimeError("given up"))
+            target.exp._fail(RuntimeError("given up"))
             after = State.FAILED if target.state in LIVING else target.state
             if target.state in LIVING:
                 self.settle_failed(target)

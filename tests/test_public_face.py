@@ -18,6 +18,22 @@ FACE = {
     "current_experiment", "current_span", "detach", "estimate_cost", "execute", "execute_nowait", "instrument",
     "list_handlers", "llm_call", "load", "read_events", "span", "testing",
 }  # fmt: skip
+ON_AN_EXPERIMENT = {
+    "active_seconds", "archive", "cleanup", "count_events", "counts", "events", "export", "export_error", "failure",
+    "flush", "health", "id", "live", "metrics", "name", "open_spans", "pages", "pause", "pause_count",
+    "paused_seconds", "reset_live", "resume", "scope", "series", "span", "spec", "state", "stop", "stream",
+    "subscribe", "trial", "trials", "trials_done", "window", "windowed_metrics",
+}  # fmt: skip
+ON_A_LAB = {
+    "archive", "calculate_metrics", "cleanup", "close", "compare_experiments", "estimate_cost", "experiment",
+    "export", "export_multiple", "get_experiment", "is_paused", "list_experiments", "open", "pause_experiment",
+    "reopen_experiment", "restore", "resume_experiment", "sql", "start_experiment", "state", "stop_experiment",
+    "tree", "trials", "unheard",
+}  # fmt: skip
+ON_A_FILE = {
+    "archive", "count_events", "events", "export", "flush", "id", "live", "metrics", "name", "pages", "path",
+    "reset_live", "spec", "state", "stream", "subscribe", "window", "windowed_metrics",
+}  # fmt: skip
 OPTIONAL = ("numpy", "scipy", "rich", "typer", "trio", "pandas", "pyarrow", "sortedcontainers")
 
 
@@ -33,6 +49,19 @@ def test_the_face_is_this():
     assert set(ct.__all__) == FACE
     assert ct.__all__ == sorted(ct.__all__)
     assert dir(ct) == sorted(FACE)
+
+
+@pytest.mark.asyncio
+async def test_experiments_labs_and_files_show_what_users_ask_of_them_and_nothing_else(tmp_path):
+    def shown(thing):
+        return {name for name in dir(thing) if not name.startswith("_")}
+
+    async with ct.Lab() as lab:
+        assert shown(lab) == ON_A_LAB
+        async with lab.experiment("a") as exp:
+            assert shown(exp) == ON_AN_EXPERIMENT
+            loaded = await ct.load(await exp.export(tmp_path / "a.jsonl"))
+    assert shown(loaded) == ON_A_FILE
 
 
 @pytest.mark.parametrize("name", sorted(FACE - {"__version__"}))

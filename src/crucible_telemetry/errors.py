@@ -85,7 +85,11 @@ class LifecycleError(CrucibleError):
 
 
 class ExperimentFailed(LifecycleError):
-    """The collector spent its restart budget: what was stored stays readable, the rest is counted."""
+    """The collector spent its restart budget: what was stored stays readable, the rest is counted.
+
+    `reason` is the type and place of the last crash; its text, which may quote what an event held, stands
+    only in `Experiment.failure`.
+    """
 
     def __init__(self, experiment_id: str, state: str, command: str, reason: str) -> None:
         super().__init__(experiment_id, state, command)

@@ -1,6 +1,6 @@
 """What a lab owes the process it lives in: fork, the interpreter's end, SIGTERM.
 
-Knows labs by three verbs: `close`, `make_inert`, `begin_terminate`.
+Knows labs by three verbs, two of them hidden from users: `close`, `_make_inert`, `_begin_terminate`.
 """
 
 import atexit
@@ -47,7 +47,7 @@ def handle_sigterm(lab: Any, loop: LoopHandle) -> None:
     def handler(number: int, frame: Any) -> None:
         signal.signal(number, former)
         _handlers.pop(id(lab), None)
-        if not loop.run_soon(lambda: lab.begin_terminate(number)):
+        if not loop.run_soon(lambda: lab._begin_terminate(number)):
             signal.raise_signal(number)
 
     signal.signal(signal.SIGTERM, handler)
@@ -62,7 +62,7 @@ def _at_exit() -> None:
 def _in_child() -> None:
     scope.reseed()
     for lab in list(_open):
-        lab.make_inert()
+        lab._make_inert()
     _open.clear()
     # Process-wide experiments stay in the routes, to count what they refuse; handlers are the user's.
     ROUTES.notes.clear()

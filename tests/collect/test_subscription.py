@@ -148,7 +148,7 @@ async def test_a_waiting_reader_ends_however_the_experiment_ends(end):
     if end == "stop":
         await exp.stop()
     elif end == "fail":
-        exp.fail(RuntimeError("given up"))
+        exp._fail(RuntimeError("given up"))
     else:
         await lab.close()
     await asyncio.wait_for(reader, 10)

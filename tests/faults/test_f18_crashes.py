@@ -238,7 +238,7 @@ async def test_f18_more_crashes_than_the_budget_fail_the_experiment_and_emits_go
             await asyncio.wait_for(ct.execute(NAME, {"n": 20}), 1)
         counts = lawful(exp)
         assert (counts.emitted, counts.stored, counts.refused) == (21, 3, 18)
-        with pytest.raises(ExperimentFailed):
+        with pytest.raises(ExperimentFailed, match=r"failed \(Crash at crash:\d+\)$"):
             await exp.flush()
     assert exp.state == "failed"
 

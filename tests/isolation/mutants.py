@@ -253,7 +253,7 @@ def stopping_leaves_the_gate_open(patch):
             self._collector.drain_all()
         return after is not before
 
-    patch(Experiment, "freeze", freeze)
+    patch(Experiment, "_freeze", freeze)
 
 
 @mutant

@@ -54,10 +54,10 @@ async def stop_during_an_emit(lab, at):
     exp = await lab.start_experiment("e", capture="scope")
     with exp.scope():
         ct.execute_nowait("a", {"n": 0})
-        with Interrupt(at, EMITTING, exp.freeze) as interrupt:
+        with Interrupt(at, EMITTING, exp._freeze) as interrupt:
             ct.execute_nowait("a", {"n": 1})
     if not interrupt.struck:
-        exp.freeze()
+        exp._freeze()
     counts, events = exp.counts, await exp.events()
     kept = [event.measurements["n"] for event in events]
     right = (counts.emitted, counts.stored, counts.in_flight) == (2, len(kept), 0)

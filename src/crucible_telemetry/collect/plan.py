@@ -98,7 +98,7 @@ class TrialPlan:
         while self._plan:
             experiment, item, repeat = self._plan.pop()
             if not self._skips(experiment, item, repeat):
-                trial: Trial = experiment.planned_trial(item, repeat, self._releaser())
+                trial: Trial = experiment._planned_trial(item, repeat, self._releaser())
                 return trial
         self._places.release()
         raise StopAsyncIteration
@@ -117,4 +117,4 @@ class TrialPlan:
 
     def _skips(self, experiment: Any, item: str, repeat: int) -> bool:
         done = self._skip_done and (item, repeat) in experiment.trials_done()
-        return done or not experiment.takes_trials
+        return done or not experiment._takes_trials

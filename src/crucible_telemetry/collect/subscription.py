@@ -48,7 +48,7 @@ class Subscription:
         while not self._ready:
             if not self._patterns:
                 raise StopAsyncIteration
-            self._experiment.check_kept("subscribe to")
+            self._experiment._check_kept("subscribe to")
             self._more.clear()
             living = self._experiment.state in LIVING
             await self._fetch()

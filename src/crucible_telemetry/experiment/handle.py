@@ -19,8 +19,9 @@ from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.collect.trials import TrialRecord, Trials
-from crucible_telemetry.errors import ExperimentFailed, no_attribute
+from crucible_telemetry.errors import ExperimentFailed, RestartsExhausted, no_attribute
 from crucible_telemetry.events.mailbox import Gate
+from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import Name, close_route
 from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.events.span import Span
@@ -52,9 +53,9 @@ class Experiment(Questions):
         self._failure: BaseException | None = None
         self._released = Signal()
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
-        self.cleaned_up = False
+        self._cleaned_up = False
         """Whether its data was given up; see `cleanup`."""
-        self.exported = False
+        self._exported = False
         """Whether `export_on_exit` has been seen to."""
         self.export_error: Exception | None = None
         """Why it could not be written; the lab's log says so too."""
@@ -144,13 +145,13 @@ class Experiment(Questions):
         }  # fmt: skip
         return Trial(self, self._trials, self._collector, identity)
 
-    def planned_trial(self, item: str, repeat: int, release: Callable[[], None]) -> Trial:
+    def _planned_trial(self, item: str, repeat: int, release: Callable[[], None]) -> Trial:
         """A trial of a plan; `release` is called when it has ended."""
         identity = {"item": item, "repeat": repeat}
         return Trial(self, self._trials, self._collector, identity, release)
 
     @property
-    def takes_trials(self) -> bool:
+    def _takes_trials(self) -> bool:
         """Whether further trials may start: it runs, and its sample is not complete."""
         full = self.spec.stop_at_sample_size and len(self._trials.records) >= (
             self.spec.sample_size or 0
@@ -159,7 +160,7 @@ class Experiment(Questions):
 
     async def trials(self) -> list[TrialRecord]:
         """All trials in the order they started, open ones included."""
-        self.check_kept("read")
+        self._check_kept("read")
         return list(self._trials.records.values())
 
     def trials_done(self) -> set[tuple[str, int]]:
@@ -203,15 +204,15 @@ class Experiment(Questions):
         return self
 
     async def _end(self) -> None:
-        if self.freeze():
+        if self._freeze():
             try:
-                await self._lab.release(self)
+                await self._lab._release(self)
             finally:
                 self._released.set()
         elif self.state is State.STOPPED:
             await self._released.wait()
 
-    def freeze(self) -> bool:
+    def _freeze(self) -> bool:
         """The part of `stop` that waits for nothing: no cancellation comes between. False when done."""
         before = self.state
         after = self._life.move("stop", wall_us(), monotonic_ns())
@@ -224,19 +225,19 @@ class Experiment(Questions):
         collector.close(Gate.LATE)
         return True
 
-    def freeze_if_living(self) -> None:
-        """`freeze` for a lab that closes."""
+    def _freeze_if_living(self) -> None:
+        """`_freeze` for a lab that closes."""
         if self.state in LIVING:
-            self.freeze()
-            self.wake_subscribers()
+            self._freeze()
+            self._wake_subscribers()
             self._released.set()
 
-    def wake_subscribers(self) -> None:
+    def _wake_subscribers(self) -> None:
         """Let those who follow see that it has ended."""
         for subscription in list(self._subscriptions):
             subscription.wake()
 
-    def fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         """The supervisor gave up: emits neither wait nor raise from now on, data stays readable."""
         if self.state not in LIVING:
             return
@@ -244,7 +245,7 @@ class Experiment(Questions):
         self._life.move("fail", wall_us(), monotonic_ns())
         close_route(self._collector.box)
         self._collector.close(Gate.REFUSED)
-        self.wake_subscribers()
+        self._wake_subscribers()
         self._released.set()
 
     async def flush(self, timeout_s: float | None = None) -> FlushResult:
@@ -269,7 +270,7 @@ class Experiment(Questions):
 
     def _check_not_failed(self, command: str) -> None:
         if self.state is State.FAILED:
-            raise ExperimentFailed(self.id, self.state.value, command, repr(self._failure))
+            raise ExperimentFailed(self.id, self.state.value, command, _crash(self._failure))
 
     async def cleanup(self, *, keep_data: bool = False) -> None:
         """Forget the experiment (stopped first if need be); with `keep_data` its handle still reads.
@@ -279,11 +280,17 @@ class Experiment(Questions):
         if self.state in LIVING:
             await self.stop()
         self._life.move("cleanup", wall_us(), monotonic_ns())
-        self._lab.forget(self.id)
+        self._lab._forget(self.id)
         if not keep_data:
-            self.cleaned_up = True
-            self.wake_subscribers()
+            self._cleaned_up = True
+            self._wake_subscribers()
         await self._collector.store.close(delete=not keep_data)
+
+
+def _crash(failure: BaseException | None) -> str:
+    """The crash behind a failure, by type and place."""
+    behind = failure.__cause__ if isinstance(failure, RestartsExhausted) else None
+    return placed(behind or failure)
 
 
 def current_experiment() -> Experiment | None:

@@ -41,7 +41,7 @@ class Loaded(Questions):
     def __init__(self, path: str, loader: Loader) -> None:
         reader = loader.reader
         self.path, self.id, self.spec = path, reader.experiment_id, reader.spec
-        self.cleaned_up = False
+        self._cleaned_up = False
         self._subscriptions = weakref.WeakSet()
         self._reading = Reading(loader.store, reader)
         self._custom = CustomMetrics({}, reader)
@@ -112,7 +112,10 @@ class Loaded(Questions):
     def _walk(self, wishes: Wishes) -> Walk:
         store, reader = self._reading.source
         return Walk(
-            store, _Told(reader, self._as_exported), wishes.where, lambda: self.check_kept("export")
+            store,
+            _Told(reader, self._as_exported),
+            wishes.where,
+            lambda: self._check_kept("export"),
         )
 
 

@@ -58,13 +58,13 @@ class Questions:
         raise AttributeError("flush")
 
     id: str
-    cleaned_up: bool
+    _cleaned_up: bool
 
     spec: ExperimentSpec
 
-    def check_kept(self, command: str) -> None:
+    def _check_kept(self, command: str) -> None:
         """`LifecycleError` when the data was given up by `cleanup`: nothing reads as if it were empty."""
-        if self.cleaned_up:
+        if self._cleaned_up:
             raise LifecycleError(self.id, "cleaned up", command)
 
     # -- reading --------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class Questions:
 
     def _catch_up(self) -> None:
         """On the lab's loop: drain what was emitted so far, unless another thread is at it."""
-        self.check_kept("read")
+        self._check_kept("read")
         if self._collector.loop.is_here():
             self._collector.drain_for(LIVE_DRAIN_NS)
 
@@ -113,10 +113,10 @@ class Questions:
 
     async def _settle(self) -> None:
         """Reads see what was emitted before them; of a failed experiment, what was stored."""
-        self.check_kept("read")
+        self._check_kept("read")
         if self.state in LIVING:
             await self.flush()
-            self.check_kept("read")
+            self._check_kept("read")
 
     async def events(self, where: Where | None = None) -> list[Event]:
         """All events that fit, in order of time; for more than memory holds see `pages`."""
@@ -130,7 +130,7 @@ class Questions:
         await self._settle()
         async for page in self._reading.pages(where, size):
             yield page
-            self.check_kept("read on from")  # meanwhile, which would read as the end
+            self._check_kept("read on from")  # meanwhile, which would read as the end
 
     async def count_events(self, where: Where | None = None) -> int:
         """How many events fit."""
@@ -161,7 +161,7 @@ class Questions:
 
         A slow reader falls behind and loses nothing: it reads from the store.
         """
-        self.check_kept("subscribe to")
+        self._check_kept("subscribe to")
         subscription = Subscription(self, self._collector, patterns)
         self._subscriptions.add(subscription)
         return subscription
@@ -186,16 +186,16 @@ class Questions:
         """
         target = target_of(path, format, compression, self.spec.name)
         wishes = wishes_of(where, options)
-        walk = await self.walk(wishes)
+        walk = await self._moment(wishes)
         return await write_file(target, chunks_of([walk], target.format.kind, wishes))
 
-    async def walk(self, wishes: Wishes) -> Walk:
+    async def _moment(self, wishes: Wishes) -> Walk:
         """This moment of the experiment, for an export."""
         await self._settle()
         return self._walk(wishes)
 
     def _walk(self, wishes: Wishes) -> Walk:
-        return Walk(*self._reading.source, wishes.where, lambda: self.check_kept("export"))
+        return Walk(*self._reading.source, wishes.where, lambda: self._check_kept("export"))
 
     async def stream(
         self,
@@ -208,7 +208,7 @@ class Questions:
         """What `export` writes, in chunks, for an HTTP response: ``async for chunk in exp.stream("csv")``."""
         chosen = check_format(format, compression)
         wishes = wishes_of(where, options)
-        chunks = chunks_of([await self.walk(wishes)], chosen.kind, wishes)
+        chunks = chunks_of([await self._moment(wishes)], chosen.kind, wishes)
         async with aclosing(squeezed(chunks, chosen.compression)) as ready:
             async for chunk in ready:
                 yield chunk

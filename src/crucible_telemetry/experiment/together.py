@@ -66,5 +66,5 @@ def _check(options: dict[str, Any]) -> None:
 async def _in_one(experiments: Sequence[Questions], path: Path, options: dict[str, Any]) -> Path:
     chosen = format_of(path.name, options.pop("format", None), options.pop("compression", None))
     wishes = wishes_of(options.pop("where", None), options)
-    walks = [await one.walk(wishes) for one in experiments]
+    walks = [await one._moment(wishes) for one in experiments]
     return await write_file(Target(path, chosen), chunks_of(walks, chosen.kind, wishes))

@@ -78,7 +78,7 @@ class Lab(Registry):
         }  # fmt: skip
         check_lab(url, own, options)
         super().__init__(read_prices(prices))
-        self._unheard = Unheard(lambda: self.any_living)
+        self._unheard = Unheard(lambda: self._any_living)
         self.state = "new"
         self._handle_signals = handle_signals
         self._max_event_bytes = max_event_bytes
@@ -156,7 +156,7 @@ class Lab(Registry):
         process.forget(self)
         for experiment in reversed(list(self._experiments.values())):
             # First what waits for nothing: whatever else fails, the data is whole.
-            experiment.freeze_if_living()
+            experiment._freeze_if_living()
         with anyio.move_on_after(self._close_timeout_s) as limit:
             for experiment in reversed(list(self._experiments.values())):
                 await self._export_on_exit(experiment)
@@ -168,7 +168,7 @@ class Lab(Registry):
         for what, why in self._report.items():
             log.warning("lab closed, not saved: %s: %s", what, why)
 
-    def begin_terminate(self, signal_number: int) -> None:
+    def _begin_terminate(self, signal_number: int) -> None:
         """Close in a root task, then let the signal do what it does without us. On the loop."""
 
         async def terminate() -> None:
@@ -178,7 +178,7 @@ class Lab(Registry):
 
         spawn_root(terminate, "crucible-terminate")
 
-    def make_inert(self) -> None:
+    def _make_inert(self) -> None:
         """In a child of `fork`: the parent's data is the parent's; emits are counted, with one warning."""
         self.state = "forked"
         for collector in self._collectors.values():
@@ -186,9 +186,9 @@ class Lab(Registry):
 
     async def _export_on_exit(self, experiment: Experiment) -> None:
         path = experiment.spec.export_on_exit
-        if path is None or experiment.exported:
+        if path is None or experiment._exported:
             return
-        experiment.exported = True
+        experiment._exported = True
         try:
             await experiment.export(path)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be closed
@@ -233,7 +233,7 @@ class Lab(Registry):
         try:
             await self._supervisor.start_child(self._child(experiment_id, collector))
         except BaseException:
-            self.forget(experiment_id)
+            self._forget(experiment_id)
             self._unclaim(experiment_id)
             # Cancelled while the supervisor was at it, the actor may run already.
             spawn_root(lambda: self._discard(experiment_id), f"crucible-discard-{experiment_id}")
@@ -281,13 +281,13 @@ class Lab(Registry):
         slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
         return f"{slug[:40].strip('-') or 'experiment'}-{secrets.token_hex(4)}"
 
-    async def release(self, experiment: Experiment) -> None:
+    async def _release(self, experiment: Experiment) -> None:
         """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
-        experiment.wake_subscribers()
+        experiment._wake_subscribers()
         try:
             await _outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
         finally:  # a caller that was cancelled meanwhile leaves no counting behind
-            if not self.any_living:
+            if not self._any_living:
                 self._unheard.listen(on=False)
 
     async def _let_go(self, experiment: Experiment) -> None:
@@ -320,10 +320,10 @@ class Lab(Registry):
             log.warning("%s: %s %s: %s", *told)
         if event.kind is Report.CRASHED and event.supervisor == "lab" and experiment is not None:
             if isinstance(event.error, Exception):
-                experiment.fail(event.error)
+                experiment._fail(event.error)
             else:
                 # Cancelled from outside: the loop ends, and this task heard of it before the lab's did.
-                experiment.freeze_if_living()
+                experiment._freeze_if_living()
         if event.kind is not Report.STARTED:
             details = {
                 "supervisor": event.supervisor,

@@ -28,12 +28,12 @@ class Registry:
         """Files of `export_on_exit` and whose they are, also of experiments that were forgotten."""
 
     @property
-    def any_living(self) -> bool:
+    def _any_living(self) -> bool:
         """Whether some experiment runs or is paused. From any thread."""
         # A copy in one step: emits come from any thread, and experiments start meanwhile.
         return any(e.state in LIVING for e in list(self._experiments.values()))
 
-    def forget(self, experiment_id: str) -> None:
+    def _forget(self, experiment_id: str) -> None:
         """Drop an experiment from the registry."""
         self._experiments.pop(experiment_id, None)
         self._collectors.pop(experiment_id, None)
