@@ -1,5 +1,7 @@
 """How an operation ended, from what its producer said."""
 
+import math
+
 import pytest
 
 from crucible_telemetry.collect.figures import figures
@@ -51,6 +53,9 @@ CASES = [
     ("a.stop", {"success": True}, "ok", None),
     ("a.stop", {"success": False}, "error", "error"),
     ("a.stop", {"success": 1}, "ok", None),
+    ("a.stop", {"success": 0}, "error", "error"),
+    ("a.stop", {"success": 0.0}, "error", "error"),
+    ("a.stop", {"success": 7}, "ok", None),
     ("a.stop", {"success": "no"}, "ok", None),
     ("a.stop", {"status": "ok"}, "ok", None),
     ("a.stop", {"status": "ERROR"}, "error", "ERROR"),
@@ -62,6 +67,16 @@ CASES = [
     ("a.stop", {"http_status": 504}, "timeout", "504"),
     ("a.stop", {"http_status": 399}, "ok", None),
     ("a.stop", {"status_code": 400}, "error", "400"),
+    ("a.stop", {"status": "503"}, "error", "503"),
+    ("a.stop", {"status": "200"}, "ok", None),
+    ("a.stop", {"http_status": "504"}, "timeout", "504"),
+    ("a.stop", {"http_status": 429.0}, "error", "429"),
+    ("a.stop", {"http_status": "0429"}, "ok", None),
+    ("a.stop", {"result": 512}, "ok", None),
+    ("a.stop", {"error": 0}, "ok", None),
+    ("a.stop", {"error": 0.02}, "ok", None),
+    ("a.stop", {"error": math.nan}, "ok", None),
+    ("a.stop", {"error": 3}, "error", "error"),
     ("a.stop", {"result": "error"}, "error", "error"),
     ("a.stop", {"outcome": "unknown"}, "unknown", None),
     ("a.stop", {"outcome": "cancelled"}, "cancelled", "cancelled"),

@@ -136,6 +136,20 @@ async def test_ends_wraps_and_money_are_what_was_registered(register, exp):
     assert summary.cost.total == 1.0
 
 
+@pytest.mark.asyncio
+async def test_an_operation_whose_registered_end_has_a_word_of_its_own_succeeded_unless_it_says_otherwise(
+    register, exp
+):
+    for word in ("finished", "done", "crashed"):
+        register(f"my.job.{word}", ends=True)
+    await ct.execute("my.job.finished", {"duration_ms": 5})
+    await ct.execute("my.job.finished", {"duration_ms": 7}, {"error": "ValueError"})
+    await ct.execute("my.job.done", {"duration_ms": 9})
+    await ct.execute("my.job.crashed", {"duration_ms": 11})
+    assert [event.outcome for event in await exp.events()] == ["ok", "error", "ok", "error"]
+    assert (await exp.metrics()).latency.mean == 7.0
+
+
 def test_a_prefix_and_a_name_below_it_are_read_together_the_nearer_one_first(register):
     register("rag.*", category="retrieval", unit="ms", fields=["index"])
     assert register("rag.rank.stop", unit="s").category == "retrieval"

@@ -49,7 +49,8 @@ class Registration(TypedDict, total=False):
     `category`: one of the known ones, or your own; ``"llm"`` puts its ends into the pool of latency and
     reliability. `unit`: of a plain ``duration`` (``ns us ms s``); `latency_unit`: of a plain
     ``latency``. Spans of this library are in ns whatever is said here. `ends`: whether it ends an
-    operation (by default its last part says so). `wraps`: whether the operation contains others that
+    operation (by default its last part says so); it is ok unless its last part (``failed``, ``crashed``,
+    ``timeout`` …) or what it carries says otherwise. `wraps`: whether the operation contains others that
     report the same cost and tokens (True, or 1 … 7, further out the higher; of those that report the
     same money the innermost is believed). `money`: whether a plain ``cost`` is US dollars.
     `fields`: names with their unit or meaning, or `Field`s. `measurements`, `metadata`: msgspec structs

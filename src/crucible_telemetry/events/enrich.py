@@ -20,7 +20,7 @@ from crucible_telemetry.events.numbers import (
     places_of,
     whole,
 )
-from crucible_telemetry.events.outcome import OUTCOME_KEYS
+from crucible_telemetry.events.outcome import OUTCOME_KEYS, by_word
 from crucible_telemetry.events.rows import NS_PER, EventInfo
 from crucible_telemetry.events.tokens import TokenPlan
 
@@ -260,11 +260,7 @@ def mapped(column: Column, judge: Callable[[Any], Any]) -> list[Any]:
 
 
 def default_outcome(plan: Plan) -> Outcome:
-    """What the name alone says: ``.stop`` is ok, ``.exception`` an error; other events end nothing."""
+    """What the name alone says: the word it ends in, else (``.stop``, ``.finished`` …) ok; NONE where nothing ends."""
     if not plan.known.ends:
         return Outcome.NONE
-    by_suffix = {
-        "stop": Outcome.OK, "complete": Outcome.OK, "completed": Outcome.OK,
-        "timeout": Outcome.TIMEOUT, "cancelled": Outcome.CANCELLED,
-    }  # fmt: skip
-    return by_suffix.get(plan.known.suffix, Outcome.ERROR)
+    return by_word(plan.known.suffix) or Outcome.OK

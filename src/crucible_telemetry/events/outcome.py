@@ -20,6 +20,7 @@ _BAD_WORDS: Final = frozenset({
     "error", "errored", "fail", "failed", "failure", "exception", "rejected", "rate_limited", "crashed",
 })  # fmt: skip
 _TYPE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+_STATUS: Final = re.compile(r"[1-9]\d\d\Z", re.ASCII)
 _BAD_FINISH: Final = frozenset({"error", "failed", "failure"})
 
 
@@ -32,28 +33,24 @@ def failure(name: str) -> Outcome:
 
 
 def by_error(value: Any) -> Outcome | None:
-    """An error that is there is a failure; None, False and "" are no error."""
-    if value is None or value is False or value in ("", {}, []):
+    """An error that is there is a failure; None, False, 0 and what is empty are no error.
+
+    Nor is a fraction, NaN included: that is a measured deviation, or a data frame's gap.
+    """
+    if not value or (type(value) is float and not value.is_integer()):
         return None
     return failure(error_type("error", value) or "")
 
 
-def by_code(value: Any) -> Outcome | None:
-    """``error_code``: 0 and an empty text mean that there is none."""
-    return None if type(value) is int and value == 0 else by_error(value)
-
-
 def by_success(value: Any) -> Outcome | None:
-    """Only True and False say anything."""
-    if type(value) is not bool:
+    """Only True and False say anything, also as the 1 and 0 of databases and data frames."""
+    if type(value) not in (bool, int, float) or value not in (0, 1):
         return None
     return Outcome.OK if value else Outcome.ERROR
 
 
 def by_word(value: Any) -> Outcome | None:
-    """``status``, ``outcome``, ``result``: the usual words, or an HTTP status."""
-    if type(value) is int:
-        return by_http(value)
+    """``outcome``, ``result``: the usual words. A number is what came out, not how."""
     if type(value) is not str:
         return None
     low = value.lower()
@@ -67,9 +64,23 @@ def by_word(value: Any) -> Outcome | None:
 
 def by_http(value: Any) -> Outcome | None:
     """HTTP status ≥ 400 is a failure (408 and 504 are timeouts); below, it decides nothing."""
-    if type(value) is not int or value < 400:
+    code = _code(value)
+    if code is None or code < 400:
         return None
-    return Outcome.TIMEOUT if value in (408, 504) else Outcome.ERROR
+    return Outcome.TIMEOUT if code in (408, 504) else Outcome.ERROR
+
+
+def _code(value: Any) -> int | None:
+    """A status as a whole number: also ``429.0``, as data frames have it, and the text ``429``."""
+    if type(value) is str:
+        return int(value) if _STATUS.match(value) else None
+    whole = type(value) is int or (type(value) is float and value.is_integer())
+    return int(value) if whole else None
+
+
+def by_status(value: Any) -> Outcome | None:
+    """``status``: the usual words, or an HTTP status."""
+    return by_word(value) or by_http(value)
 
 
 def by_finish(value: Any) -> Outcome | None:
@@ -95,9 +106,9 @@ JUDGES: Final[dict[str, Callable[[Any], Outcome | None]]] = {
     "error_type": by_error,
     "exception": by_error,
     "error": by_error,
-    "error_code": by_code,
+    "error_code": by_error,
     "success": by_success,
-    "status": by_word,
+    "status": by_status,
     "result": by_word,
     "http_status": by_http,
     "status_code": by_http,
@@ -133,7 +144,7 @@ def _may_name_an_error(key: str, text: str, *, certain: bool) -> bool:
     """``kind`` and ``status`` say other things too; `certain`: the event's own name says it failed."""
     if key == "kind":
         return certain or _is_error_name(text)
-    return key != "status" or by_word(text) not in (None, Outcome.OK, Outcome.UNKNOWN)
+    return key != "status" or by_status(text) not in (None, Outcome.OK, Outcome.UNKNOWN)
 
 
 def error_type(key: str, value: Any, *, certain: bool = False) -> str | None:
@@ -143,8 +154,9 @@ def error_type(key: str, value: Any, *, certain: bool = False) -> str | None:
     """
     if type(value) is dict:
         value = value.get("type") or value.get("kind") or value.get("name") or value.get("code")
-    if type(value) is int and (value >= 400 or (key == "error_code" and value)):
-        return str(value)
+    code = _code(value)
+    if code is not None and (code >= 400 or (key == "error_code" and code)):
+        return str(code)
     if type(value) is not str or not _may_name_an_error(key, value, certain=certain):
         return None
     head = value.split(":", 1)[0].split("(", 1)[0].strip()
