@@ -51,6 +51,7 @@ async def events(kind, n):
         before = resident_mib()
         for i in range(n):
             await ct.execute(*MAKE[kind](i))
+        await exp.flush()  # `live` alone catches up for a moment only
         live = exp.live()
         counted = sum(live.events.counts.values())
         grown = resident_mib() - before - stored_mib(exp)
