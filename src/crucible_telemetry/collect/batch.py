@@ -59,6 +59,8 @@ class Batch:
                 column[places] = values
             elif len(at) == 1:
                 column[places] = values[0]
+            elif isinstance(values, np.ndarray):
+                column[places] = values
             else:
                 column[places] = np.fromiter(values, DTYPES[name], len(at))
 
@@ -98,5 +100,5 @@ def _array(values: Any, name: str, count: int) -> Any:
     if isinstance(values, int):
         return np.full(count, values, dtype)
     if isinstance(values, np.ndarray):
-        return values
+        return values.astype(dtype, copy=False)
     return np.fromiter(values, dtype, count)

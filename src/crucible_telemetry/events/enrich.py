@@ -15,6 +15,7 @@ from crucible_telemetry.events.numbers import (
     MISSING,
     Column,
     Place,
+    Wholes,
     column_at,
     first_of,
     places_of,
@@ -161,7 +162,7 @@ def _mean(values: list[Any]) -> float | None:
 
 def durations(
     columns: Sequence[Column], places: list[tuple[Place, int]], odd: Counter[str]
-) -> Column | None:
+) -> Wholes | None:
     """A latency-like figure in ns."""
     found = [whole(column_at(columns, place), factor, odd) for place, factor in places]
     return first_of([column for column in found if column is not None])
@@ -169,19 +170,19 @@ def durations(
 
 def inter_token(
     columns: Sequence[Column], places: list[tuple[Place, int]], odd: Counter[str]
-) -> Column | None:
+) -> Wholes | None:
     """Inter-token latency in ns, one number a call: a list of them counts as its mean."""
     found = [whole(means(column_at(columns, place)), factor, odd) for place, factor in places]
     return first_of([column for column in found if column is not None])
 
 
-def latency(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Column | None:
+def latency(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Wholes | None:
     """Latency in ns: the duration, or stop − start in rows that have none."""
     given = durations(columns, plan.latency, odd)
     if plan.span_of is None or (given is not None and MISSING not in given):
         return given
     start, stop, factor = plan.span_of
-    known = given or [MISSING] * len(columns[start])
+    known = [MISSING] * len(columns[start]) if given is None else given.tolist()
     rows = zip(known, columns[start], columns[stop], strict=True)
     spans = [_minus(b, a) if ns == MISSING else None for ns, a, b in rows]
     between = whole(spans, factor, odd)
@@ -193,7 +194,7 @@ def _minus(stop: Any, start: Any) -> Any:
     return stop - start if type(stop) in numbers and type(start) in numbers else None
 
 
-def cost(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Column | None:
+def cost(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Wholes | None:
     """Cost in pico-dollars, where a row says it."""
     found = [whole(column_at(columns, place), PICO, odd) for place in plan.cost]
     return first_of([column for column in found if column is not None])
@@ -238,8 +239,12 @@ def _text(value: Any, inside: str) -> str | None:
 
 
 def constant(column: Column) -> bool:
-    """Whether all rows share one value: `count` compares in C, 5 ns a row where a set takes 15."""
-    return column.count(column[0]) == len(column)
+    """Whether all rows share one value: `count` compares in C, 5 ns a row where a set takes 15.
+
+    Most columns that vary show it in their ends.
+    """
+    first = column[0]
+    return bool(first == column[-1]) and column.count(first) == len(column)
 
 
 def _holds(kind: type, column: Column) -> bool:

@@ -1,6 +1,6 @@
 """Columns of anything → columns of whole numbers, and where in a row a value is looked for. PURE.
 
-The quick way is a type check and the column itself, since most producers send what is expected. What is
+The quick way is a type check and one array, since most producers send what is expected. What is
 negative, not finite or beyond the limit stays raw and is counted.
 """
 
@@ -9,14 +9,20 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crucible_telemetry.events.fields import dig
 
 MISSING: Final = -(2**63)
 _LIMIT: Final = 2**62
-_INT: Final = {int}
 _NULL: Final = {type(None)}
+_ALIKE: Final = ({int}, {float})
+_FEW: Final = 24
+"""Rows below which NumPy's calls take longer than the rows do."""
 
 Column = Sequence[Any]
+Wholes = NDArray[np.int64]
 Place = tuple[int, tuple[str, ...]]
 """Which value of a row, and the path inside it."""
 
@@ -40,20 +46,35 @@ def column_at(columns: Sequence[Column], place: Place) -> Column:
     return [dig(value, path) for value in column] if path else column
 
 
-def whole(column: Column, factor: int, odd: Counter[str], limit: int = _LIMIT) -> Column | None:
-    """Numbers × `factor` as integers from 0 to below `limit`, `MISSING` where there is none.
+def whole(column: Column, factor: int, odd: Counter[str], limit: int = _LIMIT) -> Wholes | None:
+    """Numbers × `factor` as integers ``(n,)`` from 0 to below `limit`, `MISSING` where there is none.
 
     None when no row has one.
     """
     kinds = set(map(type, column))
-    if kinds == _INT:
-        scaled = column if factor == 1 else [value * factor for value in column]
-        if min(scaled) >= 0 and max(scaled) < limit:
-            return scaled
     if kinds == _NULL:
         return None
-    scaled = [_whole(value, factor, odd, limit) for value in column]
-    return scaled if any(value != MISSING for value in scaled) else None
+    if len(column) >= _FEW and kinds in _ALIKE:
+        quick = _all_whole(column, factor, limit)
+        if quick is not None:
+            return quick
+    scaled = np.array([_whole(value, factor, odd, limit) for value in column], np.int64)
+    return scaled if (scaled != MISSING).any() else None
+
+
+def _all_whole(column: Column, factor: int, limit: int) -> Wholes | None:
+    """A column of ints, or of floats, at once (30 ns a row, one by one 250); None when a row is odd."""
+    if type(column[0]) is float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            # As `round` does: half to even, of the product of two floats.
+            values = np.rint(np.array(column, np.float64) * factor)
+            return values.astype(np.int64) if values.min() >= 0 and values.max() < limit else None
+    try:
+        counts = np.array(column, np.int64)
+    except OverflowError:
+        return None
+    fits = counts.min() >= 0 and counts.max() <= (limit - 1) // factor
+    return counts * factor if fits else None
 
 
 def _whole(value: Any, factor: int, odd: Counter[str], limit: int) -> int:
@@ -75,8 +96,11 @@ def _whole(value: Any, factor: int, odd: Counter[str], limit: int) -> int:
     return number
 
 
-def first_of(found: list[Column]) -> Column | None:
+def first_of(found: list[Wholes]) -> Wholes | None:
     """Row by row the first column that has a value."""
-    if len(found) <= 1:
-        return found[0] if found else None
-    return [next((v for v in row if v != MISSING), MISSING) for row in zip(*found, strict=True)]
+    if not found:
+        return None
+    first, *others = found
+    for other in others:
+        first = np.where(first == MISSING, other, first)
+    return first

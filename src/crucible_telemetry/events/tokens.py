@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from crucible_telemetry.events.fields import dig
-from crucible_telemetry.events.numbers import MISSING, Column, first_of, places_of, whole
+from crucible_telemetry.events.numbers import MISSING, Column, Wholes, first_of, places_of, whole
 from crucible_telemetry.events.usage import ADDED, INCLUSIVE, PATHS
 
 NO_TOKENS: Final = -1
@@ -94,19 +96,19 @@ def _paths(heads: dict[str, int], table: dict[str, tuple[str, ...]]) -> Paths:
     }  # fmt: skip
 
 
-def tokens(columns: Sequence[Column], plan: TokenPlan, odd: "Counter[str]") -> dict[str, Column]:
+def tokens(columns: Sequence[Column], plan: TokenPlan, odd: "Counter[str]") -> dict[str, Wholes]:
     """Token counts by column name, `NO_TOKENS` where a row has none."""
-    found: dict[str, list[Column]] = {}
+    found: dict[str, list[Wholes]] = {}
     for at in plan.records:
         for field, column in _in_records(columns[at], plan, odd).items():
             found.setdefault(field, []).append(column)
     if plan.flat or plan.added:
         flat = _merged(plan.flat, lambda place: _at(columns, place), odd)
-        _add(flat, plan.added, lambda place: _at(columns, place), ())
+        _add(flat, plan.added, lambda place: _at(columns, place))
         for field, column in flat.items():
             found.setdefault(field, []).append(column)
     return {
-        _COLUMNS[field]: _filled(merged)
+        _COLUMNS[field]: np.where(merged == MISSING, NO_TOKENS, merged)
         for field, some in found.items()
         if (merged := first_of(some)) is not None
     }
@@ -117,7 +119,7 @@ def _at(columns: Sequence[Column], place: tuple[int, tuple[str, ...]]) -> Column
     return [dig(value, path) for value in columns[position]] if path else columns[position]
 
 
-def _in_records(column: Column, plan: TokenPlan, odd: "Counter[str]") -> dict[str, Column]:
+def _in_records(column: Column, plan: TokenPlan, odd: "Counter[str]") -> dict[str, Wholes]:
     """Counts by field of a column of mappings (and of what else stands there)."""
     dicts = [value for value in column if type(value) is dict]
     if not dicts:
@@ -136,9 +138,9 @@ def _in_records(column: Column, plan: TokenPlan, odd: "Counter[str]") -> dict[st
 
 def _merged(
     places: dict[str, list[Any]], read: Callable[[Any], Column], odd: "Counter[str]"
-) -> dict[str, Column]:
+) -> dict[str, Wholes]:
     """For each field the first number its places have, row by row."""
-    found: dict[str, Column] = {}
+    found: dict[str, Wholes] = {}
     for field, some in places.items():
         numbers = [whole(read(place), 1, odd, _LIMIT) for place in some]
         merged = first_of([column for column in numbers if column is not None])
@@ -148,10 +150,10 @@ def _merged(
 
 
 def _add(
-    found: dict[str, Column],
+    found: dict[str, Wholes],
     added: dict[str, list[Any]],
     read: Callable[[Any], Column],
-    inclusive: Sequence[bool],
+    inclusive: Sequence[bool] = (False,),
 ) -> None:
     """Add what stands beside a count, in rows that are not inclusive; what is odd was counted before."""
     for field, places in added.items():
@@ -159,23 +161,8 @@ def _add(
         columns = [column for column in beside if column is not None]
         if not columns:
             continue
-        base = found.get(field) or [MISSING] * len(columns[0])
-        sums = [
-            _sum((value, *more)) if any(n != MISSING for n in more) else value
-            for value, *more in zip(base, *columns, strict=True)
-        ]
-        if inclusive:
-            rows = zip(inclusive, base, sums, strict=True)
-            sums = [old if as_it_is else new for as_it_is, old, new in rows]
-        found[field] = sums
-
-
-def _sum(values: Iterable[int]) -> int:
-    total = sum(value for value in values if value != MISSING)
-    return total if total < _LIMIT else MISSING
-
-
-def _filled(column: Column) -> Column:
-    if type(column) is tuple:  # a column as it was: nothing is missing
-        return column
-    return [NO_TOKENS if value == MISSING else value for value in column]
+        base = found.get(field, np.full(len(columns[0]), MISSING))
+        said = np.any([column != MISSING for column in columns], axis=0)
+        total = sum(np.maximum(column, 0) for column in (base, *columns))
+        sums = np.where(total < _LIMIT, total, MISSING)
+        found[field] = np.where(said & ~np.asarray(inclusive), sums, base)
