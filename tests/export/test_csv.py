@@ -163,6 +163,27 @@ async def test_transformers_change_values_and_rows_in_order(tmp_path):
     assert lines.read_text().splitlines()[0] == '{"seq":1,"latency_s":0.002,"n":-1}'
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+async def test_a_transformer_of_a_column_that_no_event_has_is_named(tmp_path, ending):
+    mine = {"modle": str.upper}
+    async with ct.Lab() as lab, lab.experiment("e") as exp:
+        await ct.execute("a", {}, {"model": "m"})
+        with pytest.raises(ct.ConfigurationError, match="transformers.*'modle'.*model"):
+            await exp.export(tmp_path / f"e.{ending}", transformers=mine)
+        made = [lambda row: {"modle": row["model"]}, mine]
+        path = await exp.export(tmp_path / f"f.{ending}", transformers=made, columns=["modle"])
+    assert path.read_text() == {"csv": "modle\nM\n", "jsonl": '{"modle":"M"}\n'}[ending]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_mapping_is_asked_once_for_each_event(tmp_path):
+    asked = []
+    async with ct.Lab() as lab, lab.experiment("e") as exp:
+        await ct.execute("a", {"x": 1})
+        await exp.export(tmp_path / "e.csv", transformers={"measurements.x": asked.append})
+    assert asked == [1]
+
+
 async def test_a_transformer_that_raises_is_named_and_leaves_no_file(tmp_path):
     def halves(value):
         return value / 2

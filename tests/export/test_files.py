@@ -79,8 +79,8 @@ async def test_f29_no_name_of_an_experiment_leads_out_of_the_folder(tmp_path, na
         ("e.xlsx", {}, r"'e.xlsx' does not say its format.*\.csv, \.jsonl"),
         ("e", {}, "does not say its format"),
         ("e.gz", {}, "does not say its format"),
-        ("e.csv", {"format": "xml"}, "want one of"),
-        ("e.csv", {"compression": "rar"}, "want one of .gz, .zst"),
+        ("e.csv", {"format": ".csv"}, "want one of csv, jsonl"),
+        ("e.csv", {"compression": "rar"}, "want one of gz, zst"),
         ("e.csv", {"colums": ["seq"]}, "colums: unknown option"),
         ("e.csv", {"columns": "seq"}, "list of names"),
         ("e.csv", {"columns": ["seq", "seq"]}, "twice"),
@@ -177,6 +177,27 @@ async def test_what_is_no_file_is_not_replaced(exp, tmp_path):
         await exp.export("/dev/null", format="csv")
     with pytest.raises(ct.ExportError, match="no name of a file"):
         await exp.export(f"{tmp_path}/a\0b.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("x" * 300 + ".csv", ct.ExportError),
+        ("a\ud800.csv", ct.ExportError),
+        (b"bytes.csv", None),
+        (3, ct.ConfigurationError),
+    ],
+)
+async def test_f29_a_path_that_cannot_be_is_an_error_of_this_library(
+    exp, tmp_path, monkeypatch, name, error
+):
+    monkeypatch.chdir(tmp_path)
+    if error is None:
+        assert (await exp.export(name)).read_bytes().startswith(b"seq,")
+        return
+    with pytest.raises(error):
+        await exp.export(name)
+    assert tree(tmp_path) == {}
 
 
 async def test_a_stream_has_the_bytes_of_the_file(exp, tmp_path):

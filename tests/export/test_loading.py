@@ -184,6 +184,25 @@ async def test_an_empty_experiment_loads_as_empty(tmp_path, ending):
     assert await loaded.window(ct.Last(minutes=5)) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("e.CSV", "csv"), ("e.CSV.GZ", "csv"), ("e.JSONL", "jsonl"), ("e.dat", "csv"), ("e.jsonl", "csv"),
+     ("e.csv", "jsonl")],
+)  # fmt: skip
+async def test_what_a_file_holds_is_seen_whatever_its_name(tmp_path, name, kind):
+    async with ct.Lab() as lab, lab.experiment("e") as exp:
+        await ct.execute("a", {"x": 1}, {"text": "two\nlines"})
+        loaded = await ct.load(await exp.export(tmp_path / name, format=kind))
+    assert await loaded.events() == await exp.events()
+
+
+@pytest.mark.parametrize(("name", "match"), [("e.csv", "no timestamp_us"), ("e.jsonl", "JSON")])
+async def test_what_is_neither_is_told_as_what_its_name_says(tmp_path, name, match):
+    (tmp_path / name).write_text("neither\n")
+    with pytest.raises(ct.UnreadableFile, match=match):
+        await ct.load(tmp_path / name)
+
+
 async def test_what_needs_a_running_experiment_says_that_this_is_a_file(tmp_path):
     async with ct.Lab() as lab, lab.experiment("e") as exp:
         loaded = await ct.load(await exp.export(tmp_path / "e.jsonl"))

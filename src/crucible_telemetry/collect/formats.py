@@ -49,10 +49,10 @@ def check_format(kind: str, compression: str | None) -> Format:
     if kind in LATER:
         raise NotBuiltYet(f"format={kind!r}", f"this version writes {_words(KINDS)}")
     if kind not in KINDS:
-        raise ConfigurationError("format", f"want one of {_words(KINDS)}, not {kind!r}")
+        raise ConfigurationError("format", f"want one of {', '.join(KINDS)}, not {kind!r}")
     if compression is not None and compression not in COMPRESSIONS:
         raise ConfigurationError(
-            "compression", f"want one of {_words(COMPRESSIONS)}, or None, not {compression!r}"
+            "compression", f"want one of {', '.join(COMPRESSIONS)}, or None, not {compression!r}"
         )
     if compression == "zst" and find_spec("zstandard") is None:
         raise ConfigurationError(

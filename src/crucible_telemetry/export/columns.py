@@ -115,8 +115,10 @@ def flat_row(event: Event, flags: int) -> dict[str, Any]:
     return row
 
 
-def check_columns(wanted: Iterable[str], known_names: Iterable[str], *, empty: bool) -> None:
-    """`ConfigurationError` names a column that no event has, and the nearest that there are.
+def check_columns(
+    option: str, wanted: Iterable[str], known_names: Iterable[str], *, empty: bool
+) -> None:
+    """`ConfigurationError` names a column that no event has, the `option` that asks for it, and the nearest that there are.
 
     Where there are no events (`empty`) every path into measurements and metadata may be.
     """
@@ -126,6 +128,7 @@ def check_columns(wanted: Iterable[str], known_names: Iterable[str], *, empty: b
             continue
         near = difflib.get_close_matches(name, names, 3)
         raise ConfigurationError(
-            "columns",
-            f"no event has {name!r}; " + (f"near it: {', '.join(near)}" if near else "see Event"),
+            option,
+            f"no event has {name!r}; "
+            + (f"near it: {', '.join(near)}" if near else "see Event, and metadata.… by path"),
         )

@@ -51,11 +51,21 @@ def target_of(
 
     ``NAME_YYYYmmddTHHMMSSZ.jsonl``; a name that is taken gets a number behind it.
     """
-    given = None if path is None else Path(path)
-    if given is not None and not given.is_dir():
+    given = None if path is None else _path(path)
+    if given is not None and not os.path.isdir(given):  # noqa: PTH112 - false, not OSError, for no name at all
         return Target(given, format_of(given.name, kind, compression))
     chosen = check_format(kind or "jsonl", compression)
     return Target(_free(given or Path(), safe_file_name(name), chosen.ending), chosen)
+
+
+def _path(path: Any) -> Path:
+    try:
+        os.fsencode(path)
+    except UnicodeError as error:
+        raise ExportError(repr(path), f"that is no name of a file: {error}") from error
+    except TypeError as error:
+        raise ConfigurationError("path", f"want a path, not {path!r}") from error
+    return Path(os.fsdecode(path))
 
 
 def _free(folder: Path, name: str, ending: str) -> Path:
@@ -121,15 +131,19 @@ async def squeezed(
         yield squeeze.flush()
 
 
+def _check_replaceable(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise ExportError(str(path), "it is there, and no regular file")
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file beside `path` that takes its place when all went well, and is gone when not."""
     if "\0" in str(path) or not path.name:
         raise ExportError(str(path), "that is no name of a file")
-    if path.exists() and not path.is_file():
-        raise ExportError(str(path), "it is there, and no regular file")
     part = path.with_name(f".crucible-{os.getpid()}-{next(_parts)}.part")
     try:
+        _check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
             yield file

@@ -5,9 +5,11 @@ value was None, words inside lists, figures beyond 2⁵¹ ns or pico-dollars to 
 with chosen columns gives what it has; its events count as the catalog says.
 """
 
+import codecs
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, cast
@@ -66,7 +68,7 @@ _CELL: Final = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|\Z)').match
 def read_events(
     path: str | PathLike[str], *, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[Event]:
-    """The events of a ``.jsonl`` or ``.csv`` file (also ``.gz``, ``.zst``), in its order; memory is that of a line.
+    """The events of a JSON Lines or CSV file (also ``.gz``, ``.zst``), in its order; memory is that of a line.
 
     `UnreadableFile` names the line that is no event, or is longer than `max_line_bytes`.
     """
@@ -83,9 +85,10 @@ def read_lines(
 ) -> Iterator[tuple[int, Any]]:
     """(number of the line in the file, its `Line`) of each event."""
     file = Path(path)
-    as_csv = ".csv" in file.suffixes[-2:]
     with opened(file) as chunks:
-        lines = Lines(file, max_line_bytes, quoted=as_csv).of(chunks)
+        first = next(chunks, b"")
+        as_csv = _is_csv(file.name, first)
+        lines = Lines(file, max_line_bytes, quoted=as_csv).of(chain([first], chunks))
         parse: Callable[[bytes], Any] = _json_line
         if as_csv:
             number, head = next(lines, (1, b""))
@@ -95,6 +98,13 @@ def read_lines(
             with as_unreadable(file, number):
                 line = parse(data)
             yield number, line
+
+
+def _is_csv(name: str, first: bytes) -> bool:
+    """What a file holds is seen by its first bytes (`export` takes ``format=`` for any name), else by its name."""
+    start = first.removeprefix(codecs.BOM_UTF8).lstrip()
+    named = ".csv" in Path(name.lower()).suffixes[-2:]
+    return not start.startswith(b"{") and (named or b"timestamp_us" in start.partition(b"\n")[0])
 
 
 @contextmanager

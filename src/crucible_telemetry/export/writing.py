@@ -26,8 +26,9 @@ class Wishes(Struct, frozen=True, kw_only=True):
     ``metadata.user.name`` (see `export.columns`); one that no event has is an error. `transformers`: a
     mapping from column to ``fn(value)`` (None where an event lacks it), or ``fn(row)`` that takes and
     returns a dictionary by column, or several of both in order; one that raises ends the export with an
-    `ExportError` that names it and the event, and leaves no file. For CSV it is asked twice for each event,
-    since the header comes first. `flat`: JSON Lines by column like CSV, not nested; so is what has `columns`
+    `ExportError` that names it and the event, and leaves no file. Columns that mappings change before any
+    ``fn(row)`` must be there. Where a header is wanted ``fn(row)``, which may make columns, is asked twice
+    for each event. `flat`: JSON Lines by column like CSV, not nested; so is what has `columns`
     or `transformers`.
     """
 
@@ -35,6 +36,21 @@ class Wishes(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] | None = None
     transformers: tuple[Step, ...] = ()
     flat: bool = False
+
+    @property
+    def makes_columns(self) -> bool:
+        """Whether a transformer may return columns that no event has."""
+        return any(not isinstance(step, Mapping) for step in self.transformers)
+
+    @property
+    def targets(self) -> list[str]:
+        """The columns that mappings change as the events have them."""
+        found: list[str] = []
+        for step in self.transformers:
+            if not isinstance(step, Mapping):
+                break
+            found += step
+        return found
 
 
 def wishes_of(where: Where | None, options: Mapping[str, Any]) -> Wishes:
@@ -85,7 +101,9 @@ async def chunks_of(
     """
     names: Sequence[str] = ()
     if kind == "csv" or wishes.columns is not None:
-        names = await _names(walks, wishes)
+        names = await _names(walks, wishes, made=wishes.makes_columns)
+    elif wishes.targets:
+        await _names(walks, wishes, made=False)
     lines = _writer(kind, names, wishes)
     if kind == "csv":
         yield table.header(names)
@@ -113,22 +131,21 @@ async def _slices(walks: Sequence[Walk]) -> AsyncGenerator[Slice, None]:
                 yield some
 
 
-async def _names(walks: Sequence[Walk], wishes: Wishes) -> Sequence[str]:
-    """The columns to write: those wished for, else the union over all events."""
+async def _names(walks: Sequence[Walk], wishes: Wishes, *, made: bool) -> Sequence[str]:
+    """The columns to write: those wished for, else the union over all events and (`made`) what is made of them."""
     union = Union()
-    made: dict[str, None] = {}
+    new: dict[str, None] = {}
     async with aclosing(_slices(walks)) as slices:
         async for some in slices:
             union.add(some)
             if wishes.columns is None:
                 union.check_size()
-            if wishes.transformers:
+            if made:
                 for event, flags in _with_flags(some):
-                    made.update(dict.fromkeys(_transformed(event, flags, wishes)))
-    names = [*union.names, *(name for name in made if name not in union.keys)]
-    names = list(dict.fromkeys(names))
-    targets = [name for step in wishes.transformers if isinstance(step, Mapping) for name in step]
-    check_columns((*(wishes.columns or ()), *targets), names, empty=not union.events)
+                    new.update(dict.fromkeys(_transformed(event, flags, wishes)))
+    names = list(dict.fromkeys((*union.names, *new)))
+    check_columns("transformers", wishes.targets, union.names, empty=not union.events)
+    check_columns("columns", wishes.columns or (), names, empty=not union.events)
     return wishes.columns or names
 
 
