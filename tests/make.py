@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from crucible_telemetry.collect.words import Vocabulary
 from crucible_telemetry.events.columns import DTYPES, ENDS, FILL, LLM, Columns, Payload
 from crucible_telemetry.events.event import Event, Identity, Outcome
+from crucible_telemetry.events.shape import Shape
 
 
 def columns(n: int, first_seq: int = 1, **given: Any) -> Columns:
@@ -40,6 +42,25 @@ def columns(n: int, first_seq: int = 1, **given: Any) -> Columns:
     return Columns(first_seq, Payload.of([str(first_seq + i).encode() for i in range(n)]), arrays)
 
 
+class PlainShapes:
+    """A table of shapes in which `k` is named ``event.k``, and has no keys."""
+
+    def __init__(self) -> None:
+        self.by_id = PlainShapesById()
+
+    def intern(self, name: str, _numbers: Any, _words: Any) -> Shape:
+        return self.by_id[int(name.removeprefix("event.") or 0)]
+
+
+class PlainShapesById(dict[int, Shape]):
+    def __missing__(self, number: int) -> Shape:
+        return Shape(number, f"event.{number}", (), ())
+
+
+def plain_shapes() -> PlainShapes:
+    return PlainShapes()
+
+
 class PlainReader:
     """A Reader over `columns` made above: shape `k` is named ``event.k``, model `m` is ``model-m``."""
 
@@ -51,6 +72,10 @@ class PlainReader:
 
     def identity(self, trial: int) -> Identity:
         return (f"item-{trial}" if trial else None, *[None] * 5)
+
+    def __init__(self) -> None:
+        self.models: Vocabulary[Any] = Vocabulary((None, None), (None, None))
+        self.errors: Vocabulary[str] = Vocabulary("", "")
 
     def name(self, shape: int) -> str:
         return f"event.{shape}"

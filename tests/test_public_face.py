@@ -21,7 +21,7 @@ FACE = {
 ON_AN_EXPERIMENT = {
     "active_seconds", "archive", "cleanup", "count_events", "counts", "events", "export", "export_error", "failure",
     "flush", "health", "id", "live", "metrics", "name", "open_spans", "pages", "pause", "pause_count",
-    "paused_seconds", "reset_live", "resume", "scope", "series", "span", "spec", "state", "stop", "stream",
+    "paused_seconds", "reopen", "reset_live", "resume", "scope", "series", "span", "spec", "state", "stop", "stream",
     "subscribe", "trial", "trials", "trials_done", "window", "windowed_metrics",
 }  # fmt: skip
 ON_A_LAB = {
@@ -126,8 +126,6 @@ def test_importing_takes_less_than_150_ms():
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda: ct.Lab("runs.db"), "runs.db"),
-        (lambda: ct.Lab("sqlite:///runs.db"), "sqlite"),
         (lambda: ct.Lab("postgresql://x/y"), "postgresql"),
         (lambda: ct.Lab(system_metrics=10), "system_metrics"),
         (lambda: ct.Lab(cluster="nats://x"), "cluster"),
@@ -152,7 +150,6 @@ async def test_verbs_and_options_that_are_not_built_yet_raise_at_the_call(tmp_pa
             lab.compare_experiments([exp.id], metric="success"),
             lab.archive(exp.id, "file:///x"),
             lab.restore("file:///x"),
-            lab.reopen_experiment(exp.id),
             lab.sql("select 1"),
             exp.archive("file:///x"),
             exp.export(tmp_path / "x.parquet"),

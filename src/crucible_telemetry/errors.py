@@ -16,6 +16,10 @@
     ├── UnreadableFile (ValueError)       a file holds no events, or what no file of events holds
     ├── QueryError (ValueError)           a window or filter makes no sense
     ├── SequenceGap (ValueError)          a batch does not follow what the store holds
+    ├── StoreError (OSError)              a durable store: which, and what of it
+    │   ├── StoreUnavailable              disk full, locked, server away: a later try may do
+    │   ├── StoreDamaged                  what was written is not there as it was: names what is missing
+    │   └── StoreRefused                  not ours, a newer format, no permission: trying again is no use
     └── RuntimeFault                      actors and supervisors
         ├── RestartsExhausted             more restarts than the supervisor allows
         ├── ActorStopped                  a message to an actor that has ended
@@ -176,6 +180,29 @@ class SequenceGap(CrucibleError, ValueError):
 
     def __str__(self) -> str:
         return f"the store ends at seq {self.last_seq}, this batch begins at {self.first_seq}"
+
+
+class StoreError(CrucibleError, OSError):
+    """Something about a durable store: which one (no password in it), and what."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(store, reason)
+        self.store, self.reason = store, reason
+
+    def __str__(self) -> str:
+        return f"{self.store}: {self.reason}"
+
+
+class StoreUnavailable(StoreError):
+    """It cannot take or give anything now: disk full, locked, server away. What was emitted waits."""
+
+
+class StoreDamaged(StoreError):
+    """Something that was written is not there as it was; the message names which events."""
+
+
+class StoreRefused(StoreError):
+    """It is not a store of ours, has a newer format, or may not be written."""
 
 
 class RuntimeFault(CrucibleError):

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,6 +20,28 @@ from crucible_telemetry.runtime.loops import LoopHandle
 _open: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _handlers: dict[int, tuple[Any, Any]] = {}
 """By id of the lab: its handler of SIGTERM, and the one before."""
+
+
+def began(pid: int) -> int | None:
+    """When a process of this machine began, on its own clock (0 where that cannot be told); None: it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return _answers(pid)
+    fields = stat.rpartition(")")[2].split()  # proc(5): from field 3 on
+    return None if fields[0] in "ZX" else int(fields[19])  # a zombie is gone; field 22: starttime
+
+
+def _answers(pid: int) -> int | None:
+    if Path("/proc/self/stat").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        return 0  # there, and somebody else's
+    return 0
 
 
 def remember(lab: Any) -> None:

@@ -164,6 +164,7 @@ def test_the_table_has_the_states_and_moves_of_the_contract():
         ("paused", "stop", "stopped"),
         ("paused", "fail", "failed"),
         ("stopped", "stop", "stopped"),
+        ("stopped", "reopen", "running"),
         ("stopped", "archive", "archived"),
         ("stopped", "cleanup", "stopped"),
         ("archived", "cleanup", "archived"),

@@ -1,18 +1,52 @@
 """The stores every contract test runs against: a factory per back-end."""
 
-import pytest
-from make import PlainReader
+from contextlib import asynccontextmanager
 
+import pytest_asyncio
+from make import PlainReader, plain_shapes
+
+from crucible_telemetry.stores.keeping import KeptExperiment
+from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.memory import MemoryStore
+from crucible_telemetry.stores.sqlite import SqliteKeep
+from crucible_telemetry.stores.writer import Writer
+
+NOTHING = KeptExperiment(id="e1", record=b"", words=[], trials=[], blocks=[])
 
 
-def memory(segment_rows=8):
-    return MemoryStore(PlainReader(), segment_rows=segment_rows)
+@asynccontextmanager
+async def memory(_folder, segment_rows=8):
+    yield MemoryStore(PlainReader(), segment_rows=segment_rows)
 
 
-STORES = {"memory": memory}
+@asynccontextmanager
+async def sqlite(folder, segment_rows=8):
+    """Written behind each append, so that reads fetch blocks."""
+    keep = SqliteKeep(folder / "runs.db")
+    await keep.open()
+    writer = Writer(keep)
+    store = Committing(NOTHING, PlainReader(), keep, writer, segment_rows, plain_shapes())
+    writer.members[store.id] = store
+    try:
+        yield store
+    finally:
+        await keep.close()
 
 
-@pytest.fixture(params=STORES)
-def store(request):
-    return STORES[request.param]()
+class Committing(KeptStore):
+    """Lets go of what it holds before each read: what is read comes from the disk."""
+
+    async def _in_hand(self, place):
+        if not self._closed:
+            await self.commit()
+        self._hands.clear()
+        return await super()._in_hand(place)
+
+
+STORES = {"memory": memory, "sqlite": sqlite}
+
+
+@pytest_asyncio.fixture(params=STORES)
+async def store(request, tmp_path):
+    async with STORES[request.param](tmp_path) as made:
+        yield made

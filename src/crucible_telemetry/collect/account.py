@@ -9,16 +9,17 @@ def counts_of(collector: Collector) -> Counts:
     """Read once; see `Counts` for when it is exact."""
     box, progress = collector.box, collector.progress
     refusals = {gate: tally.value for gate, tally in box.refusals.items()}
+    earlier = collector.earlier
     return Counts(
-        emitted=box.ticks.value,
+        emitted=earlier.emitted + box.ticks.value,
         stored=progress.stored,
         filtered=progress.filtered,
         sampled_out=progress.sampled_out,
-        skipped=refusals[Gate.SKIPPED],
-        dropped=refusals["dropped"],
+        skipped=earlier.skipped + refusals[Gate.SKIPPED],
+        dropped=earlier.dropped + refusals["dropped"],
         quarantined=progress.quarantined,
-        late=refusals[Gate.LATE],
-        refused=refusals[Gate.REFUSED],
+        late=earlier.late + refusals[Gate.LATE],
+        refused=earlier.refused + refusals[Gate.REFUSED],
         in_flight=box.accepted - progress.consumed,
     )
 

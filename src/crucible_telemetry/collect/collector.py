@@ -18,7 +18,7 @@ from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.collect.careful import MAX_BATCH, Careful, announce_first
 from crucible_telemetry.collect.library import LIBRARY
 from crucible_telemetry.collect.prepare import Preparer
-from crucible_telemetry.collect.progress import Prepared, Progress, advanced
+from crucible_telemetry.collect.progress import Counts, Prepared, Progress, advanced
 from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.room import WaitingRoom
@@ -56,6 +56,8 @@ class Collector(WaitingRoom):
             self.box.quota = Quota(reader.spec.sample_size or 0)
         self.box.settle()
         self.progress = Progress(live=Board.empty())
+        self.earlier = Counts()
+        """What processes before this one counted."""
         self.owner: Any = None  # the Experiment, for ct.current_experiment()
         self.loop = LoopHandle.current()
         self.batches = self.drained_by_emitters = self.runs = 0
@@ -90,6 +92,8 @@ class Collector(WaitingRoom):
                     await self._hurry.wait()
             self._hurry.clear()
             while len(box):
+                if getattr(self.store, "full", False):  # it waits for its disk, and emitters for us
+                    await self.store.has_room()  # type: ignore[attr-defined]
                 if not self._drain_as_actor():
                     await anyio.sleep(ASIDE_S)
                 elif self.put_off:

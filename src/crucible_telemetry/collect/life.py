@@ -11,6 +11,7 @@ class Life:
         "_since_ns",
         "ended_us",
         "experiment_id",
+        "gaps_us",
         "pauses_us",
         "started_us",
         "state",
@@ -22,6 +23,8 @@ class Life:
         self.started_us = now_us
         self.ended_us: int | None = None
         self.pauses_us: list[tuple[int, int]] = []
+        self.gaps_us: list[tuple[int, int]] = []
+        """When no process had it: from the last thing written to the reopening."""
         self._since_ns = now_ns
         self._active_ns = {State.RUNNING: 0, State.PAUSED: 0}
 
@@ -42,17 +45,42 @@ class Life:
         self.state = after
         return after
 
+    def restore(
+        self,
+        state: State,
+        ended_us: int | None,
+        spent_ns: tuple[int, int],
+        times_us: tuple[list[tuple[int, int]], list[tuple[int, int]]],
+    ) -> None:
+        """Go back to what was written: (active, paused) time, (pauses, gaps)."""
+        self.state, self.ended_us = state, ended_us
+        self._active_ns = dict(zip((State.RUNNING, State.PAUSED), spent_ns, strict=True))
+        self.pauses_us, self.gaps_us = list(times_us[0]), list(times_us[1])
+
+    def reopen(self, gap_from_us: int, now_us: int, now_ns: int) -> None:
+        """Run again after a time in which no process had it."""
+        self.state = next_state(self.experiment_id, self.state, "reopen")
+        self.gaps_us.append((min(gap_from_us, now_us), now_us))
+        self.ended_us, self._since_ns = None, now_ns
+
+    def spent_ns(self, now_ns: int) -> tuple[int, int]:
+        """(active, paused) time so far."""
+        running, paused = (
+            round(self.seconds(s, now_ns) * 1e9) for s in (State.RUNNING, State.PAUSED)
+        )
+        return running, paused
+
     @property
     def pause_count(self) -> int:
         """How often it was paused."""
         return len(self.pauses_us)
 
     def pauses(self, now_us: int) -> list[tuple[int, int]]:
-        """Pauses so far; one that goes on ends now."""
+        """Pauses and gaps so far; a pause that goes on ends now."""
         done = list(self.pauses_us)
         if self.state is State.PAUSED:
             done[-1] = (done[-1][0], max(now_us, done[-1][0]))
-        return done
+        return [*done, *self.gaps_us]
 
     def seconds(self, state: State, now_ns: int) -> float:
         """Seconds spent running or paused, on the monotonic clock."""

@@ -75,7 +75,7 @@ class ExperimentReader:
             "experiment_name": repeat(self.spec.name),
             "condition": repeat(self.condition),
             "tags": repeat(self.tags),
-            **event_fields(decode_rows(columns.payload.some(at)), columns, at, self),
+            **event_fields(columns.decoded(at), columns, at, self),
         }
         return list(map(Event, *(given[name] for name in Event.__struct_fields__)))
 

@@ -40,7 +40,12 @@ LIVING: Final = (State.RUNNING, State.PAUSED)
 TRANSITIONS: Final[dict[State, dict[str, State]]] = {
     State.RUNNING: {"pause": State.PAUSED, "stop": State.STOPPED, "fail": State.FAILED},
     State.PAUSED: {"resume": State.RUNNING, "stop": State.STOPPED, "fail": State.FAILED},
-    State.STOPPED: {"stop": State.STOPPED, "archive": State.ARCHIVED, "cleanup": State.STOPPED},
+    State.STOPPED: {
+        "stop": State.STOPPED,
+        "reopen": State.RUNNING,
+        "archive": State.ARCHIVED,
+        "cleanup": State.STOPPED,
+    },
     State.ARCHIVED: {"cleanup": State.ARCHIVED},
     State.INTERRUPTED: {"reopen": State.RUNNING, "cleanup": State.INTERRUPTED},
     State.FAILED: {"stop": State.FAILED, "fail": State.FAILED, "cleanup": State.FAILED},

@@ -70,6 +70,17 @@ class Trials:
         _everywhere[record.number] = self
         return record
 
+    def restore(self, record: TrialRecord, own: bool) -> None:  # noqa: FBT001 - as it was written
+        """Know a trial of an earlier process; numbers given from now on are greater."""
+        global _numbers  # noqa: PLW0603 - the one counter of the process
+        _numbers = itertools.count(max(record.number + 1, next(_numbers)))
+        if not own:
+            self._unrecorded[record.number] = record
+            return
+        self.records[record.number] = record
+        if record.outcome == Outcome.OK.label:
+            self._done.add(record.key)
+
     def close(self, number: int, **end: Any) -> TrialRecord:
         """Write down how it ended, or what was learnt of it afterwards."""
         record = replace(self.records[number], **end)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucible_telemetry.events.event import Event, Identity
+from crucible_telemetry.events.shape import Row, decode_rows
 
 Ints = NDArray[np.int64]
 
@@ -166,9 +167,23 @@ class Columns:
         """`seq` of the rows at these positions."""
         return at + self.first_seq if self.gapped is None else self.gapped[at]
 
+    def decoded(self, at: NDArray[np.intp]) -> list[Row]:
+        """The rows at these positions as lists of values, under their shapes of this process."""
+        rows = decode_rows(self.payload.some(at))
+        for row, shape in zip(rows, self.shape[at].tolist(), strict=True):
+            row[1] = shape  # a row that another process wrote holds that one's number
+        return rows
+
     def optional(self) -> dict[str, Any]:
         """The optional columns that are there, by name."""
         return {name: column for name in FILL if (column := getattr(self, name)) is not None}
+
+    def replaced(self, **arrays: NDArray[Any]) -> "Columns":
+        """The same rows with other values in some columns."""
+        kept = {name: getattr(self, name) for name in FIXED} | self.optional()
+        again = Columns(self.first_seq, self.payload, kept | arrays, self.names)
+        again.gapped = self.gapped
+        return again
 
     @classmethod
     def joined(cls, parts: "Sequence[Columns]") -> "Columns":

@@ -14,12 +14,11 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.custom import CustomMetrics
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import Counts, FlushResult, Health
-from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.collect.trials import TrialRecord, Trials
-from crucible_telemetry.errors import ExperimentFailed, RestartsExhausted, no_attribute
+from crucible_telemetry.errors import ExperimentFailed, LabClosed, RestartsExhausted, no_attribute
 from crucible_telemetry.events.mailbox import Gate
 from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import Name, close_route
@@ -30,6 +29,7 @@ from crucible_telemetry.experiment.scopes import ExperimentScope, ExperimentSpan
 from crucible_telemetry.experiment.series import ExperimentSeries
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.loops import Signal
+from crucible_telemetry.stores.base import Query, committed
 
 
 class Experiment(Questions):
@@ -40,18 +40,12 @@ class Experiment(Questions):
         experiment_id: str,
         spec: ExperimentSpec,
         collector: Collector,
-        trials: Trials,
+        life: Life,
         lab: Any,
     ) -> None:
-        self.id, self.spec = experiment_id, spec
-        self._collector, self._trials, self._lab = collector, trials, lab
-        self._reader: ExperimentReader = collector.reader
-        self._life = Life(experiment_id, wall_us(), monotonic_ns())
-        self._reading = Reading(collector.store, self._reader)
-        self._custom = CustomMetrics(dict(spec.custom_metrics), self._reader)
+        self.id, self._lab, self._life = experiment_id, lab, life
         self._since: Board | None = None
         self._failure: BaseException | None = None
-        self._released = Signal()
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._cleaned_up = False
         """Whether its data was given up; see `cleanup`."""
@@ -59,9 +53,35 @@ class Experiment(Questions):
         """Whether `export_on_exit` has been seen to."""
         self.export_error: Exception | None = None
         """Why it could not be written; the lab's log says so too."""
+        self._adopt(spec, collector)
+
+    def _adopt(self, spec: ExperimentSpec, collector: Collector) -> None:
+        """Be collected by this collector from now on: at the start, and when it is reopened."""
+        self.spec, self._collector, self._reader = spec, collector, collector.reader
+        self._trials: Trials = collector.reader.trials
+        self._reading = Reading(collector.store, self._reader)
+        self._custom = CustomMetrics(dict(spec.custom_metrics), self._reader)
+        self._released = Signal()
         collector.owner = self
         if self._custom.streams:
             collector.follow(self._custom.tell)
+
+    async def reopen(self, **code: Any) -> Self:
+        """Go on with an interrupted or stopped experiment of a durable lab; see `Lab.reopen_experiment`."""
+        await self._lab.reopen_experiment(self.id, **code)
+        return self
+
+    async def _tell_again(self) -> None:
+        """Show streaming custom metrics every stored event: a reopened experiment makes them anew."""
+        if self._custom.streams:
+            async for part in self._collector.store.columns(Query()):
+                self._custom.tell(part)
+
+    def _check_kept(self, command: str) -> None:
+        """`LabClosed` too: what a durable lab kept is read by opening it again."""
+        super()._check_kept(command)
+        if self._lab._shut:
+            raise LabClosed(command, "closed: open it again to read what it kept")
 
     if not TYPE_CHECKING:  # a type checker knows no names but those that are there
 
@@ -255,7 +275,7 @@ class Experiment(Questions):
         """
         collector = self._collector
         target = collector.box.accepted
-        before = collector.progress.consumed
+        before, failed = collector.progress.consumed, 0
         with anyio.move_on_after(timeout_s) as limit:
             while collector.progress.consumed < target:
                 self._check_not_failed("flush")
@@ -263,10 +283,15 @@ class Experiment(Questions):
                     await collector.until_release()  # another thread's, or the collector's answer
                 else:
                     await anyio.lowlevel.checkpoint()
-            await collector.store.commit()
+            failed = await committed(collector.store)
         self._check_not_failed("flush")
         done = max(min(collector.progress.consumed, target) - before, 0)
-        return FlushResult(flushed=done, timed_out=limit.cancelled_caught)
+        return FlushResult(
+            flushed=done,
+            spilled=int(getattr(collector.store, "spilled_rows", 0)),
+            failed=failed,
+            timed_out=limit.cancelled_caught,
+        )
 
     def _check_not_failed(self, command: str) -> None:
         if self.state is State.FAILED:

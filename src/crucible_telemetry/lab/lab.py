@@ -1,53 +1,37 @@
 """The lab: owns experiments, the tree that supervises their collectors, and how all of it ends."""
 
-import math
 import os
 import secrets
 import signal
 import threading
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
 from crucible_telemetry import process
-from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.pricelist import read_prices
-from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, make_spec
 from crucible_telemetry.errors import (
     ConfigurationError,
-    CrucibleError,
     LabClosed,
     no_attribute,
 )
-from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import log
-from crucible_telemetry.events.raised import placed
-from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
-from crucible_telemetry.experiment import Experiment
-from crucible_telemetry.lab.assemble import assembled
-from crucible_telemetry.lab.options import LATER_VERBS, check_lab, taken_up
-from crucible_telemetry.lab.registry import Registry
-from crucible_telemetry.lab.running import RunningExperiment
+from crucible_telemetry.lab.durable import Durable, keep_of
+from crucible_telemetry.lab.options import LATER_VERBS, check_lab
+from crucible_telemetry.lab.starting import BACKOFF, RESTARTS, CloseReport, Starting, outlasted
 from crucible_telemetry.lab.unheard import Unheard
-from crucible_telemetry.runtime.children import ChildSpec, Node, Report, SupervisorEvent
+from crucible_telemetry.runtime.children import ChildSpec, Node
 from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
-from crucible_telemetry.runtime.restart import Backoff, Intensity, Restart
 from crucible_telemetry.runtime.supervisor import Supervisor
 
-RESTARTS: Final = Intensity(restarts=3, period_s=5.0)
-BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
 
-
-class CloseReport(dict[str, str]):
-    """What closing a lab could not save, by experiment id; empty when all is well."""
-
-
-class Lab(Registry):
+class Lab(Starting):
     """The runtime that owns experiments: ``async with ct.Lab() as lab``.
 
-    `url`: ``"memory"`` (this version keeps experiments in memory). `handle_signals=True` makes SIGTERM
+    `url`: ``"memory"``, or where experiments last: a path or ``sqlite:///file``. `durability`:
+    ``"normal"`` survives the process, and a loss of power but for the last moments; ``"full"`` waits for
+    the disk at each commit. `handle_signals=True` makes SIGTERM
     a clean stop (main thread; the former handler is restored and called). `max_event_bytes`: an event
     larger than this has its large values replaced by length and hash. `close_timeout_s` bounds closing.
     `privacy_key`: the key of the hashes that stand for redacted texts; a fresh one by default, so that
@@ -61,7 +45,7 @@ class Lab(Registry):
     `unpriced`. An experiment may be given prices of its own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword options, each with a default
         self,
         url: str | os.PathLike[str] = "memory",
         *,
@@ -70,14 +54,17 @@ class Lab(Registry):
         close_timeout_s: float = 10.0,
         privacy_key: bytes | None = None,
         prices: Any = None,
+        durability: str = "normal",
         **options: Any,
     ) -> None:
         own = {
-            "handle_signals": handle_signals, "max_event_bytes": max_event_bytes,
+            "durability": durability, "handle_signals": handle_signals, "max_event_bytes": max_event_bytes,
             "close_timeout_s": close_timeout_s, "privacy_key": privacy_key,
         }  # fmt: skip
         check_lab(url, own, options)
         super().__init__(read_prices(prices))
+        keep = keep_of(url, durability)
+        self._durable = None if keep is None else Durable(keep)
         self._unheard = Unheard(lambda: self._any_living)
         self.state = "new"
         self._handle_signals = handle_signals
@@ -112,9 +99,27 @@ class Lab(Registry):
         self._root = spawn_root(self._live, "crucible-lab")
         process.remember(self)
         await self._supervisor.ready.wait()
+        if self._durable is not None:
+            await self._open_keep(self._durable)
         if self._handle_signals:
             process.handle_sigterm(self, self._loop)
         return self
+
+    async def _open_keep(self, durable: Durable) -> None:
+        """Find what earlier processes left, and start the writer."""
+        try:
+            for found in await durable.open():
+                self._restore(found)
+            writer = ChildSpec("writer", durable.writer.run, backoff=BACKOFF)
+            await self._supervisor.start_child(writer)
+        except BaseException:
+            await self.close()
+            raise
+
+    @property
+    def _shut(self) -> bool:
+        """Whether what it kept cannot be read any more: closed, and not in memory."""
+        return self._durable is not None and self.state in ("closed", "forked")
 
     async def close(self) -> CloseReport:
         """Flush and stop everything, newest experiment first, within `close_timeout_s`; returns what it
@@ -124,7 +129,7 @@ class Lab(Registry):
             self.state = "closing"
             self._closing = spawn_root(self._shut_down, "crucible-lab-close")
         if self._closing is not None:
-            await _outlasted(self._closing)
+            await outlasted(self._closing)
         return self._report
 
     async def _shut_down(self) -> None:
@@ -160,6 +165,8 @@ class Lab(Registry):
         with anyio.move_on_after(self._close_timeout_s) as limit:
             for experiment in reversed(list(self._experiments.values())):
                 await self._export_on_exit(experiment)
+            if self._durable is not None:
+                await self._keep_the_rest(self._durable)
         if limit.cancelled_caught:
             self._report["lab"] = f"closing took longer than {self._close_timeout_s:g} s"
         self._unheard.listen(on=False)
@@ -167,6 +174,10 @@ class Lab(Registry):
         self.state = "closed"
         for what, why in self._report.items():
             log.warning("lab closed, not saved: %s: %s", what, why)
+
+    async def _keep_the_rest(self, durable: Durable) -> None:
+        """The last commit, by nobody but us."""
+        self._report.update(await durable.finish())
 
     def _begin_terminate(self, signal_number: int) -> None:
         """Close in a root task, then let the signal do what it does without us. On the loop."""
@@ -184,122 +195,6 @@ class Lab(Registry):
         for collector in self._collectors.values():
             collector.make_inert()
 
-    async def _export_on_exit(self, experiment: Experiment) -> None:
-        path = experiment.spec.export_on_exit
-        if path is None or experiment._exported:
-            return
-        experiment._exported = True
-        try:
-            await experiment.export(path)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be closed
-            experiment.export_error = error
-            self._report[experiment.id] = str(error) or repr(error)
-
-    # -- experiments ----------------------------------------------------------------------------
-
-    def experiment(self, name: str, **options: Any) -> "RunningExperiment":
-        """``async with lab.experiment("name", …) as exp``: starts, scopes (``capture="scope"``) and stops."""
-        return RunningExperiment(self, name, {"capture": "scope", **options})
-
-    async def start_experiment(self, name: str, **options: Any) -> Experiment:
-        """Start an experiment that runs until someone stops it; hears the whole process by default.
-
-        Options (keyword only, an unknown one is an error): `hypothesis`, `condition="default"`, `tags`,
-        `metadata`, `sample_size`, `stop_at_sample_size`, `capture="process"|"scope"`, `events` (patterns),
-        `event_filter(event, measurements, metadata) -> bool`, `sampling_rate` (share of traces kept),
-        `sampling_strategy`, `seed`, `metrics_config` (see `ct.MetricsConfig`), `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
-        `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
-        `on_existing="new"|"resume"|"error"`, `export_on_exit=path`, `prices` (default: the lab's).
-
-        Callables run in the drain, in whatever thread drains: they are sync, and must not take a lock
-        that is held around an emit.
-
-        ``on_existing="resume"`` hands out the living experiment of this name, one that is paused still
-        paused; an option given now that differs from what it was started with is an error, and so is
-        one that has ended.
-        """
-        self._check_open("start an experiment")
-        spec = make_spec(name, options)
-        same = [e for e in self._experiments.values() if e.name == spec.name]
-        existing = taken_up(same, spec, options)
-        if existing is not None:
-            return existing
-        experiment_id = self._new_id(name)
-        collector = self._collector(experiment_id, spec)
-        self._claim(spec.export_on_exit, experiment_id)
-        experiment = Experiment(experiment_id, spec, collector, collector.reader.trials, self)
-        self._experiments[experiment_id] = experiment
-        self._collectors[experiment_id] = collector
-        try:
-            await self._supervisor.start_child(self._child(experiment_id, collector))
-        except BaseException:
-            self._forget(experiment_id)
-            self._unclaim(experiment_id)
-            # Cancelled while the supervisor was at it, the actor may run already.
-            spawn_root(lambda: self._discard(experiment_id), f"crucible-discard-{experiment_id}")
-            raise
-        # Closed or stopped meanwhile: a route opened now would never be closed.
-        self._check_open("start an experiment")
-        if spec.capture == "process" and experiment.state in LIVING:
-            self._open_route(experiment, collector)
-        self._unheard.listen(on=True)
-        return experiment
-
-    async def _discard(self, experiment_id: str) -> None:
-        with suppress(CrucibleError):  # it never came to be, or the whole tree is gone
-            await self._supervisor.stop_child(experiment_id)
-
-    def _collector(self, experiment_id: str, spec: ExperimentSpec) -> Collector:
-        if self._loop is None or not self._loop.is_here():
-            raise ConfigurationError(
-                "lab", "experiments are started on the event loop the lab was opened on"
-            )
-        collector = assembled(experiment_id, spec, self._prices, self._key)
-        collector.box.max_event_bytes = self._max_event_bytes
-        return collector
-
-    def _child(self, experiment_id: str, collector: Collector) -> ChildSpec:
-        # Temporary: when it gives up, this experiment has failed and its siblings go on.
-        collecting = ChildSpec("collector", collector.run, backoff=BACKOFF)
-        supervisor = Supervisor(
-            experiment_id, [collecting], intensity=RESTARTS, on_event=self._heard
-        )
-        return supervisor.as_child(restart=Restart.TEMPORARY)
-
-    def _open_route(self, experiment: Experiment, collector: Collector) -> None:
-        others = ROUTES.processes
-        if others:
-            log.warning(
-                "experiment %r hears the whole process, and so do %d other(s): they share events, and "
-                'a comparison between them would be refused; capture="scope" keeps them apart',
-                experiment.id,
-                len(others),
-            )
-        open_route(ProcessRoute(collector.box, experiment.spec.events))
-
-    def _new_id(self, name: str) -> str:
-        slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
-        return f"{slug[:40].strip('-') or 'experiment'}-{secrets.token_hex(4)}"
-
-    async def _release(self, experiment: Experiment) -> None:
-        """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
-        experiment._wake_subscribers()
-        try:
-            await _outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
-        finally:  # a caller that was cancelled meanwhile leaves no counting behind
-            if not self._any_living:
-                self._unheard.listen(on=False)
-
-    async def _let_go(self, experiment: Experiment) -> None:
-        with anyio.move_on_after(self._close_timeout_s), suppress(CrucibleError):
-            # Its supervisor may have given up in this very moment, or the lab have been closed.
-            if self.state == "open":
-                await self._supervisor.stop_child(experiment.id)
-        with anyio.move_on_after(self._close_timeout_s) as limit:
-            await self._export_on_exit(experiment)
-        if limit.cancelled_caught:
-            self._report[experiment.id] = f"its export took longer than {self._close_timeout_s:g} s"
-
     # -- watching -------------------------------------------------------------------------------
 
     def tree(self) -> Node:
@@ -310,37 +205,3 @@ class Lab(Registry):
     def unheard(self) -> dict[str, int]:
         """Events that no experiment took while one ran, by name."""
         return self._unheard.counts
-
-    def _heard(self, event: SupervisorEvent) -> None:
-        """What supervisors report is an event on the bus; an experiment whose supervisor gave up failed."""
-        name = event.supervisor if event.supervisor != "lab" else event.child
-        experiment = self._experiments.get(name)
-        if event.kind in (Report.CRASHED, Report.GAVE_UP) and event.error is not None:
-            told = (event.supervisor, event.child, event.kind.value, placed(event.error))
-            log.warning("%s: %s %s: %s", *told)
-        if event.kind is Report.CRASHED and event.supervisor == "lab" and experiment is not None:
-            if isinstance(event.error, Exception):
-                experiment._fail(event.error)
-            else:
-                # Cancelled from outside: the loop ends, and this task heard of it before the lab's did.
-                experiment._freeze_if_living()
-        if event.kind is not Report.STARTED:
-            details = {
-                "supervisor": event.supervisor,
-                "child": event.child,
-                "error": placed(event.error),
-            }
-            announce(f"crucible.supervisor.{event.kind.value}", {"count": 1}, details)
-
-    def _check_open(self, command: str) -> None:
-        if self.state != "open":
-            raise LabClosed(command, "not open yet" if self.state == "new" else self.state)
-
-
-async def _outlasted(root: RootTask) -> None:
-    """Wait for its end; a cancellation meanwhile is raised after it. `Task.cancel` goes through shields."""
-    interrupted = await root.outlast(math.inf)
-    if interrupted is not None:
-        raise interrupted
-    if root.error is not None:
-        raise root.error

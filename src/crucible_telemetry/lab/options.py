@@ -8,6 +8,7 @@ from typing import Any, Final
 from crucible_telemetry.collect.spec import LATER, LIVING, ExperimentSpec
 from crucible_telemetry.errors import ConfigurationError, NotBuiltYet
 from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab.records import GIVEN_AGAIN
 
 LATER_VERBS: Final = {
     "ledger": "it comes with the stores that last",
@@ -29,10 +30,10 @@ def check_lab(url: object, options: Mapping[str, Any], unknown: Mapping[str, Any
             raise NotBuiltYet(f"Lab({option}=)", LATER[option])
         raise ConfigurationError(option, "unknown option of Lab")
     _check("url", isinstance(url, str | os.PathLike), "a string or a path", url)
-    if url not in ("memory", "memory://"):
-        raise NotBuiltYet(f"Lab({os.fspath(url)!r})", LATER["store"])  # type: ignore[call-overload]
     signals, size = options["handle_signals"], options["max_event_bytes"]
     limit_s, key = options["close_timeout_s"], options["privacy_key"]
+    durability = options["durability"]
+    _check("durability", durability in ("normal", "full"), "'normal' or 'full'", durability)
     _check("handle_signals", isinstance(signals, bool), "True or False", signals)
     whole = isinstance(size, int) and not isinstance(size, bool)
     _check("max_event_bytes", whole and size >= _EVENT_BYTES, "a whole number ≥ 1024", size)
@@ -64,11 +65,12 @@ def arms_of(experiments: object) -> list[Experiment]:
 
 
 def taken_up(
-    same: Sequence[Experiment], spec: ExperimentSpec, given: Mapping[str, Any]
+    same: Sequence[Experiment], spec: ExperimentSpec, given: Mapping[str, Any], *, lasting: bool
 ) -> Experiment | None:
     """The experiment of the same name that `on_existing` chooses; None for a new one.
 
-    ``"resume"`` wants one that runs or is paused, and was started with what is `given` now.
+    ``"resume"`` wants one that was started with what is `given` now, and that runs or is paused; in a lab
+    whose experiments last (`lasting`), the newest will do, to be reopened.
     """
     if not same or spec.on_existing == "new":
         return None
@@ -78,6 +80,9 @@ def taken_up(
             "on_existing", f"experiment {newest.id!r} is named {spec.name!r} already"
         )
     living = [experiment for experiment in same if experiment.state in LIVING]
+    if not living and lasting:
+        _check_same(newest, spec, {n: v for n, v in given.items() if n not in GIVEN_AGAIN})
+        return newest
     if not living:
         raise ConfigurationError(
             "on_existing",

@@ -165,10 +165,6 @@ class Registry:
         """Not in this version."""
         raise NotBuiltYet("restore", "archives come with the stores that last")
 
-    async def reopen_experiment(self, experiment_id: str) -> Experiment:
-        """Not in this version: an experiment in memory dies with its process."""
-        raise NotBuiltYet("reopen_experiment", "it comes with the stores that last")
-
     async def sql(self, query: str) -> Any:
         """Not in this version."""
         raise NotBuiltYet("sql", "it comes with the stores that last")

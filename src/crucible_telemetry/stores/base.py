@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from crucible_telemetry.errors import QueryError
+from crucible_telemetry.errors import QueryError, StoreError
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.stores.comparison import Comparison, Ge, Gt, Le, Lt, Ne, OneOf
@@ -27,7 +27,7 @@ from crucible_telemetry.stores.where import (
 
 __all__ = [
     "Between", "Comparison", "Ge", "Gt", "Last", "LastN", "Le", "Lt", "Ne", "OneOf", "Page",
-    "Position", "Query", "Store", "Where", "Window", "instant_us", "matches", "to_us", "window_query",
+    "Position", "Query", "Store", "Where", "Window", "committed", "instant_us", "matches", "to_us", "window_query",
 ]  # fmt: skip
 
 Position = tuple[int, int]
@@ -227,3 +227,12 @@ class Store(Protocol):
         Whether reads answer afterwards is the store's choice: memory does.
         """
         ...
+
+
+async def committed(store: Store) -> int:
+    """Commit; how many events (0: none) could not be made durable now, and wait for a better time."""
+    try:
+        await store.commit()
+    except StoreError:
+        return int(getattr(store, "waiting_rows", 1))
+    return 0

@@ -1,0 +1,202 @@
+"""The lasting half of a lab: its keep, the writer, and experiments as they come back from an earlier process."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import Struct
+
+from crucible_telemetry import process
+from crucible_telemetry.clock import monotonic_ns, wall_us
+from crucible_telemetry.collect.account import counts_of
+from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.life import Life
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.spec import LIVING, State
+from crucible_telemetry.collect.trials import Trials
+from crucible_telemetry.errors import ConfigurationError, NotBuiltYet
+from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.lab.records import (
+    Lived,
+    Owner,
+    Record,
+    code_of,
+    options_of,
+    packed,
+    trial_bytes,
+    trial_of,
+    unpacked,
+)
+from crucible_telemetry.stores.keeping import Keep, KeptExperiment
+from crucible_telemetry.stores.kept import KeptStore
+from crucible_telemetry.stores.sqlite import SqliteKeep
+from crucible_telemetry.stores.writer import Writer
+
+FORMAT_VERSION: Final = "1"
+MEMORY: Final = ("memory", "memory://")
+
+
+def keep_of(url: str | os.PathLike[str], durability: str) -> Keep | None:
+    """The keep a URL stands for: None for memory, SQLite for a path; `ConfigurationError` for others."""
+    text = os.fspath(url)
+    if text in MEMORY:
+        return None
+    scheme, there, rest = text.partition("://")
+    if not there:
+        return SqliteKeep(Path(text), durability)  # type: ignore[arg-type]
+    if scheme == "sqlite":
+        if not rest.startswith("/") or len(rest) < 2:
+            raise ConfigurationError("url", f"want sqlite:///file, not {text!r}")
+        # As everywhere: three slashes and a relative path, four and an absolute one.
+        return SqliteKeep(Path(rest[1:]), durability)  # type: ignore[arg-type]
+    if scheme in ("postgresql", "postgres"):
+        raise NotBuiltYet(f"Lab({text!r})", "a shared server comes next")
+    raise ConfigurationError(
+        "url", f"{scheme!r} is no store: want a path, sqlite:/// or postgresql://"
+    )
+
+
+def here() -> Owner:
+    """This process."""
+    return Owner(socket.gethostname(), os.getpid(), process.began(os.getpid()) or 0)
+
+
+def is_alive(owner: Owner) -> bool:
+    """Whether the process that writes an experiment still runs; of another host it is taken to."""
+    if owner.host != socket.gethostname():
+        return True
+    began = process.began(owner.pid)
+    return began is not None and began == owner.began
+
+
+class News:
+    """What is to be written of one experiment beside its events, when something of it has changed."""
+
+    def __init__(self, collector: Collector, life: Life, owner: Owner) -> None:
+        self._collector, self._life, self._owner = collector, life, owner
+        self._seen: Any = None
+        self._record = b""
+        self._trials: dict[int, Any] = {}
+        self._sent: dict[int, Any] = {}
+
+    def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
+        """(record, trials that are not written as they are); `numbers`: trials that events are of."""
+        life, progress = self._life, self._collector.progress
+        seen = (progress, life.state, len(life.pauses_us), self._collector.box.ticks.value)
+        if seen != self._seen:
+            self._seen, self._record = seen, packed(self.now())
+        trials = self._collector.reader.trials
+        records = {n: r for n in numbers if (r := trials.find(n)) is not None}
+        records |= trials.records
+        self._sent = {n: r for n, r in records.items() if self._trials.get(n) is not r}
+        return self._record, tuple(
+            (n, trial_bytes(r, own=n in trials.records)) for n, r in self._sent.items()
+        )
+
+    def written(self) -> None:
+        """What was given last is on the disk."""
+        self._trials.update(self._sent)
+
+    def now(self) -> Record:
+        """The record as it is at this moment."""
+        life, spec = self._life, self._collector.reader.spec
+        active_ns, paused_ns = life.spent_ns(monotonic_ns())
+        return Record(
+            name=spec.name,
+            state=life.state.value,
+            started_us=life.started_us,
+            ended_us=life.ended_us,
+            saved_us=wall_us(),
+            options=options_of(spec),
+            code=code_of(spec),
+            lived=Lived(
+                active_ns=active_ns,
+                paused_ns=paused_ns,
+                pauses_us=life.pauses(wall_us())[: len(life.pauses_us)],
+                gaps_us=list(life.gaps_us),
+            ),
+            counts=counts_of(self._collector),
+            marks=dict(self._collector.progress.marks),
+            quarantine=list(self._collector.progress.quarantine),
+            owner=self._owner,
+            version=FORMAT_VERSION,
+        )
+
+
+def found_state(record: Record, own: Owner) -> State:
+    """The state of an experiment found in a keep: one that was running when its process died is interrupted."""
+    state = State(record.state)
+    if state in LIVING and (record.owner == own or not is_alive(record.owner)):
+        return State.INTERRUPTED
+    return state
+
+
+class Found(Struct, frozen=True):
+    """An experiment that was in the keep when it was opened."""
+
+    kept: KeptExperiment
+    record: Record
+    state: State
+
+
+class Durable:
+    """A lab's keep and the writer that commits for its experiments."""
+
+    def __init__(self, keep: Keep) -> None:
+        self.keep, self.writer, self.owner = keep, Writer(keep), here()
+        self.records: dict[str, Record] = {}
+        """Of the experiments that were found, by id: as they were written."""
+
+    async def open(self) -> list[Found]:
+        """What is there, in the order it was started; an experiment whose events have a gap is damaged."""
+        found = []
+        for kept in await self.keep.open():
+            record = unpacked(kept.record)
+            found.append(Found(kept, record, found_state(record, self.owner)))
+        return found
+
+    def store(self, kept: KeptExperiment, reader: ExperimentReader) -> KeptStore:
+        """The store of an experiment."""
+        return KeptStore(kept, reader, self.keep, self.writer)
+
+    def follow(self, collector: Collector, life: Life) -> None:
+        """Write what is new of an experiment from now on, its events and what is beside them."""
+        store = collector.store
+        assert isinstance(store, KeptStore)  # noqa: S101 - made by `store` above
+        store.news = News(collector, life, self.owner)
+        self.writer.members[store.id] = store
+
+    def record_of(self, collector: Collector) -> Record:
+        """The record of an experiment as it is now; of one that has not run here, as it was found."""
+        store = collector.store
+        news = store.news if isinstance(store, KeptStore) else None
+        return (
+            news.now() if isinstance(news, News) else self.records[collector.reader.experiment_id]
+        )
+
+    async def settled(self, experiment_id: str) -> None:
+        """Write what is new of an experiment, and say so when it cannot be written now."""
+        trouble = await self.writer.settled()
+        if trouble is not None:
+            log.warning("experiment %r is not on the disk yet: %s", experiment_id, trouble)
+
+    async def finish(self) -> dict[str, str]:
+        """The last commit, and what could not be saved of each experiment, by id."""
+        self.writer.retire()
+        trouble = await self.writer.commit()
+        unsaved = {
+            one: f"{member.last_seq - member.written_seq} events are not on the disk: {trouble}"
+            for one, member in self.writer.members.items()
+            if member.written_seq < member.last_seq
+        }
+        await self.keep.close()
+        return unsaved
+
+
+def trials_of(kept: KeptExperiment) -> Trials:
+    """The trials of an experiment, by the numbers that its events carry."""
+    trials = Trials()
+    for _, data in kept.trials:
+        trials.restore(*trial_of(data))
+    return trials

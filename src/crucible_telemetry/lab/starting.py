@@ -1,0 +1,290 @@
+"""Starting, reopening and letting go of experiments: the half of the lab that knows how one is put together."""
+
+import math
+import secrets
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from msgspec.structs import replace
+
+from crucible_telemetry.clock import monotonic_ns, wall_us
+from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.life import Life
+from crucible_telemetry.collect.pricelist import Own
+from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.spec import LIVING, make_spec, next_state
+from crucible_telemetry.collect.trials import Trials
+from crucible_telemetry.errors import ConfigurationError, CrucibleError, LabClosed
+from crucible_telemetry.events.bus import announce
+from crucible_telemetry.events.mailbox import Gate, log
+from crucible_telemetry.events.raised import placed
+from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
+from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab.assemble import assembled, recounted
+from crucible_telemetry.lab.durable import Durable, Found, trials_of
+from crucible_telemetry.lab.options import taken_up
+from crucible_telemetry.lab.records import (
+    GIVEN_AGAIN,
+    earlier_counts,
+    life_of,
+    progress_of,
+    spec_of,
+)
+from crucible_telemetry.lab.registry import Registry
+from crucible_telemetry.lab.running import RunningExperiment
+from crucible_telemetry.lab.unheard import Unheard
+from crucible_telemetry.metrics.board import Board
+from crucible_telemetry.runtime.children import ChildSpec, Report, SupervisorEvent
+from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
+from crucible_telemetry.runtime.restart import Backoff, Intensity, Restart
+from crucible_telemetry.runtime.supervisor import Supervisor
+from crucible_telemetry.stores.base import Store
+from crucible_telemetry.stores.keeping import KeptExperiment
+from crucible_telemetry.stores.kept import KeptStore
+from crucible_telemetry.stores.memory import MemoryStore
+
+RESTARTS: Final = Intensity(restarts=3, period_s=5.0)
+BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
+
+
+class CloseReport(dict[str, str]):
+    """What closing a lab could not save, by experiment id; empty when all is well."""
+
+
+class Starting(Registry):
+    """See `Lab`, which opens and closes what is started here."""
+
+    state: str
+    _durable: Durable | None
+    _loop: LoopHandle | None
+    _supervisor: Supervisor
+    _unheard: Unheard
+    _prices: Own
+    _key: bytes
+    _max_event_bytes: int
+    _close_timeout_s: float
+    _report: CloseReport
+
+    def experiment(self, name: str, **options: Any) -> "RunningExperiment":
+        """``async with lab.experiment("name", …) as exp``: starts, scopes (``capture="scope"``) and stops."""
+        return RunningExperiment(self, name, {"capture": "scope", **options})
+
+    async def start_experiment(self, name: str, **options: Any) -> Experiment:
+        """Start an experiment that runs until someone stops it; hears the whole process by default.
+
+        Options (keyword only, an unknown one is an error): `hypothesis`, `condition="default"`, `tags`,
+        `metadata`, `sample_size`, `stop_at_sample_size`, `capture="process"|"scope"`, `events` (patterns),
+        `event_filter(event, measurements, metadata) -> bool`, `sampling_rate` (share of traces kept),
+        `sampling_strategy`, `seed`, `metrics_config` (see `ct.MetricsConfig`), `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
+        `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
+        `on_existing="new"|"resume"|"error"`, `export_on_exit=path`, `prices` (default: the lab's).
+
+        Callables run in the drain, in whatever thread drains: they are sync, and must not take a lock
+        that is held around an emit.
+
+        ``on_existing="resume"`` hands out the living experiment of this name, one that is paused still
+        paused; an option given now that differs from what it was started with is an error, and so is
+        one that has ended.
+        """
+        self._check_open("start an experiment")
+        spec = make_spec(name, options)
+        same = [e for e in self._experiments.values() if e.name == spec.name]
+        existing = taken_up(same, spec, options, lasting=self._durable is not None)
+        if existing is not None and existing.state not in LIVING:
+            code = {name: options[name] for name in GIVEN_AGAIN if name in options}
+            return await self.reopen_experiment(existing.id, **code)
+        if existing is not None:
+            return existing
+        experiment_id = self._new_id(name)
+        collector = self._collector(experiment_id, ExperimentReader(experiment_id, spec, Trials()))
+        life = Life(experiment_id, wall_us(), monotonic_ns())
+        self._claim(spec.export_on_exit, experiment_id)
+        experiment = Experiment(experiment_id, spec, collector, life, self)
+        self._experiments[experiment_id] = experiment
+        try:
+            await self._run(experiment, collector, life)
+        except BaseException:
+            self._forget(experiment_id)
+            self._unclaim(experiment_id)
+            raise
+        return experiment
+
+    async def reopen_experiment(self, experiment_id: str, **code: Any) -> Experiment:
+        """Go on with an experiment whose process died, or that was stopped: seq, board, trials and paused
+        time continue. Options that are code (filters, enrichers, metrics, `redact`) are given again.
+
+        `ConfigurationError` in a lab that keeps nothing, and when code is missing that it was started
+        with; `LifecycleError` for one that runs, here or in another process.
+        """  # noqa: D205 - the summary is one sentence
+        self._check_open("reopen")
+        experiment = self.get_experiment(experiment_id)
+        old = self._collectors[experiment_id]
+        if self._durable is None or not isinstance(old.store, KeptStore):
+            raise ConfigurationError("reopen", "in memory an experiment dies with its process")
+        life = experiment._life
+        next_state(experiment_id, life.state, "reopen")
+        record = self._durable.record_of(old)
+        spec = spec_of(record, code)
+        await old.store.resume()
+        old.reader.spec = spec
+        board, span_us = await recounted(old.store, old.reader)
+        collector = self._collector(experiment_id, old.reader, old.store)
+        collector.progress = replace(
+            progress_of(record, board, old.store.last_seq), live_us=span_us
+        )
+        collector.earlier = earlier_counts(record, old.store.last_seq)
+        life.reopen(record.saved_us, wall_us(), monotonic_ns())
+        experiment._adopt(spec, collector)
+        await experiment._tell_again()
+        await self._run(experiment, collector, life)
+        return experiment
+
+    async def _run(self, experiment: Experiment, collector: Collector, life: Life) -> None:
+        """Start collecting, and open the experiment's route."""
+        experiment_id = experiment.id
+        self._collectors[experiment_id] = collector
+        if self._durable is not None:
+            self._durable.follow(collector, life)
+        try:
+            await self._supervisor.start_child(self._child(experiment_id, collector))
+        except BaseException:
+            # Cancelled while the supervisor was at it, the actor may run already.
+            spawn_root(lambda: self._discard(experiment_id), f"crucible-discard-{experiment_id}")
+            raise
+        # Closed or stopped meanwhile: a route opened now would never be closed.
+        self._check_open("start an experiment")
+        if experiment.spec.capture == "process" and experiment.state in LIVING:
+            self._open_route(experiment, collector)
+        self._unheard.listen(on=True)
+        if self._durable is not None:
+            await self._durable.settled(experiment_id)
+
+    def _restore(self, found: Found) -> None:
+        """An experiment of an earlier process, to be read, and to be gone on with when it is reopened."""
+        assert self._durable is not None  # noqa: S101 - whose experiment else
+        kept, record = found.kept, found.record
+        reader = ExperimentReader(kept.id, spec_of(record, {}), trials_of(kept))
+        store = self._durable.store(kept, reader)
+        collector = self._collector(kept.id, reader, store)
+        empty = Board.empty(since_seq=store.last_seq)
+        collector.progress = progress_of(record, empty, store.last_seq)
+        collector.earlier = earlier_counts(record, store.last_seq)
+        collector.close(Gate.LATE)
+        life = life_of(kept.id, record, found.state)
+        self._durable.records[kept.id] = record
+        self._experiments[kept.id] = Experiment(kept.id, reader.spec, collector, life, self)
+        self._collectors[kept.id] = collector
+
+    async def _discard(self, experiment_id: str) -> None:
+        with suppress(CrucibleError):  # it never came to be, or the whole tree is gone
+            await self._supervisor.stop_child(experiment_id)
+
+    def _collector(
+        self, experiment_id: str, reader: ExperimentReader, store: Store | None = None
+    ) -> Collector:
+        if self._loop is None or not self._loop.is_here():
+            raise ConfigurationError(
+                "lab", "experiments are started on the event loop the lab was opened on"
+            )
+        if store is None:
+            store = self._new_store(experiment_id, reader)
+        collector = assembled(reader, store, self._prices, self._key)
+        collector.box.max_event_bytes = self._max_event_bytes
+        return collector
+
+    def _new_store(self, experiment_id: str, reader: ExperimentReader) -> Store:
+        if self._durable is None:
+            return MemoryStore(reader)
+        nothing = KeptExperiment(id=experiment_id, record=b"", words=[], trials=[], blocks=[])
+        return self._durable.store(nothing, reader)
+
+    def _child(self, experiment_id: str, collector: Collector) -> ChildSpec:
+        # Temporary: when it gives up, this experiment has failed and its siblings go on.
+        collecting = ChildSpec("collector", collector.run, backoff=BACKOFF)
+        supervisor = Supervisor(
+            experiment_id, [collecting], intensity=RESTARTS, on_event=self._heard
+        )
+        return supervisor.as_child(restart=Restart.TEMPORARY)
+
+    def _open_route(self, experiment: Experiment, collector: Collector) -> None:
+        others = ROUTES.processes
+        if others:
+            log.warning(
+                "experiment %r hears the whole process, and so do %d other(s): they share events, and "
+                'a comparison between them would be refused; capture="scope" keeps them apart',
+                experiment.id,
+                len(others),
+            )
+        open_route(ProcessRoute(collector.box, experiment.spec.events))
+
+    def _new_id(self, name: str) -> str:
+        slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
+        return f"{slug[:40].strip('-') or 'experiment'}-{secrets.token_hex(4)}"
+
+    async def _release(self, experiment: Experiment) -> None:
+        """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
+        experiment._wake_subscribers()
+        try:
+            await outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
+        finally:  # a caller that was cancelled meanwhile leaves no counting behind
+            if not self._any_living:
+                self._unheard.listen(on=False)
+
+    async def _let_go(self, experiment: Experiment) -> None:
+        with anyio.move_on_after(self._close_timeout_s), suppress(CrucibleError):
+            # Its supervisor may have given up in this very moment, or the lab have been closed.
+            if self.state == "open":
+                await self._supervisor.stop_child(experiment.id)
+        if self._durable is not None and self.state == "open":
+            await self._durable.settled(experiment.id)
+        with anyio.move_on_after(self._close_timeout_s) as limit:
+            await self._export_on_exit(experiment)
+        if limit.cancelled_caught:
+            self._report[experiment.id] = f"its export took longer than {self._close_timeout_s:g} s"
+
+    async def _export_on_exit(self, experiment: Experiment) -> None:
+        path = experiment.spec.export_on_exit
+        if path is None or experiment._exported:
+            return
+        experiment._exported = True
+        try:
+            await experiment.export(path)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be closed
+            experiment.export_error = error
+            self._report[experiment.id] = str(error) or repr(error)
+
+    def _heard(self, event: SupervisorEvent) -> None:
+        """What supervisors report is an event on the bus; an experiment whose supervisor gave up failed."""
+        name = event.supervisor if event.supervisor != "lab" else event.child
+        experiment = self._experiments.get(name)
+        if event.kind in (Report.CRASHED, Report.GAVE_UP) and event.error is not None:
+            told = (event.supervisor, event.child, event.kind.value, placed(event.error))
+            log.warning("%s: %s %s: %s", *told)
+        if event.kind is Report.CRASHED and event.supervisor == "lab" and experiment is not None:
+            if isinstance(event.error, Exception):
+                experiment._fail(event.error)
+            else:
+                # Cancelled from outside: the loop ends, and this task heard of it before the lab's did.
+                experiment._freeze_if_living()
+        if event.kind is not Report.STARTED:
+            details = {
+                "supervisor": event.supervisor,
+                "child": event.child,
+                "error": placed(event.error),
+            }
+            announce(f"crucible.supervisor.{event.kind.value}", {"count": 1}, details)
+
+    def _check_open(self, command: str) -> None:
+        if self.state != "open":
+            raise LabClosed(command, "not open yet" if self.state == "new" else self.state)
+
+
+async def outlasted(root: RootTask) -> None:
+    """Wait for its end; a cancellation meanwhile is raised after it. `Task.cancel` goes through shields."""
+    interrupted = await root.outlast(math.inf)
+    if interrupted is not None:
+        raise interrupted
+    if root.error is not None:
+        raise root.error

@@ -1,0 +1,102 @@
+"""The Keep port: what a durable back-end does for a whole lab. PURE.
+
+A keep knows experiments (a record each), their words (shapes, models and error types by number), their
+trials, their events as blocks of columns, and roll-ups. Everything a moment changes is one `Change`, and
+`write` takes it in one transaction: after a crash either all of it is there or nothing. Stores
+(`kept.py`) read through `load`; nothing else is asked of a back-end, so that SQLite, PostgreSQL or another
+one differ in these six verbs only.
+"""
+
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.stores.blocks import BlockInfo
+
+
+class Word(Struct, frozen=True, array_like=True):
+    """One word of an experiment: ``kind`` is ``shape``, ``model`` or ``error``."""
+
+    kind: str
+    number: int
+    word: Any
+
+
+class Rollup(Struct, frozen=True, array_like=True):
+    """What was counted in ``[start_us, start_us + level_s)``: cells as bytes, to be put in place."""
+
+    level_s: int
+    start_us: int
+    cells: bytes
+
+
+class ExperimentChange(Struct, frozen=True, kw_only=True):
+    """What is new of one experiment: its record (None: unchanged), words, trials by number, parts, roll-ups."""
+
+    id: str
+    record: bytes | None = None
+    words: tuple[Word, ...] = ()
+    trials: tuple[tuple[int, bytes], ...] = ()
+    parts: tuple[Columns, ...] = ()
+    """Runs of events, shapes by the experiment's own numbers; each replaces the blocks that it covers."""
+    rollups: tuple[Rollup, ...] = ()
+    forget_rollups: bool = False
+    """Whether roll-ups written before are void (an event came that is older than the first)."""
+
+
+Change = tuple[ExperimentChange, ...]
+"""Everything one transaction writes."""
+
+
+class KeptExperiment(Struct, frozen=True, kw_only=True):
+    """An experiment as a keep holds it: all but its events and roll-ups."""
+
+    id: str
+    record: bytes
+    words: list[Word]
+    trials: list[tuple[int, bytes]]
+    blocks: list[BlockInfo]
+
+
+class Keep(Protocol):
+    """A durable back-end of a lab.
+
+    `StoreUnavailable` means that a later try may succeed (disk full, locked, server away), `StoreDamaged`
+    that something which was written is not there as it was, `StoreRefused` that trying again is no use
+    (no database, a newer format, no permission).
+    """
+
+    @property
+    def url(self) -> str:
+        """Where it is, for messages: without a password."""
+        ...
+
+    async def open(self) -> list[KeptExperiment]:
+        """Connect, make or check the schema, and give what is there, in the order it was started."""
+        ...
+
+    async def write(self, change: Change) -> list[list[BlockInfo]]:
+        """All of the change, or (when this raises) nothing; what became of the parts of each experiment.
+
+        Repeating a change does no harm.
+        """
+        ...
+
+    async def load(self, experiment_id: str, block: BlockInfo) -> Columns:
+        """The events of a block, checked: `StoreDamaged` names those that are missing."""
+        ...
+
+    async def rollups(
+        self, experiment_id: str, level_s: int, since_us: int, until_us: int
+    ) -> list[Rollup]:
+        """Roll-ups of a level with ``since_us <= start_us < until_us``, in order of time."""
+        ...
+
+    async def forget(self, experiment_id: str) -> None:
+        """Delete an experiment and all it has."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and connections; twice is once."""
+        ...

@@ -1,0 +1,303 @@
+"""A durable store: the newest events in memory, the others as blocks in a keep, read the same way.
+
+Appending touches memory only. The writer gathers what is new (`gather`) and says when it is on disk
+(`written`); a segment is let go of after that, and fetched again when somebody reads it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+from anyio.lowlevel import checkpoint
+from msgspec import Struct
+
+from crucible_telemetry.errors import StoreDamaged
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.events.shape import SHAPES, ShapeTable
+from crucible_telemetry.runtime.loops import Signal
+from crucible_telemetry.stores.base import check_count
+from crucible_telemetry.stores.blocks import BlockInfo
+from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperiment
+from crucible_telemetry.stores.memory import SEGMENT_ROWS
+from crucible_telemetry.stores.segments import Place, Segment, State, taken
+from crucible_telemetry.stores.shelf import Hands, Shelf
+from crucible_telemetry.stores.spelling import Spelling
+from crucible_telemetry.stores.spill import Spill
+from crucible_telemetry.stores.totals import Totals
+from crucible_telemetry.stores.walked import WalkedStore, following
+from crucible_telemetry.stores.writer import Writer
+
+FULL_ROWS: Final = 262_144
+"""Events that may wait for the writer; then the collector leaves further ones in the mailbox."""
+SPILL_ROWS: Final = 2 * FULL_ROWS
+"""Events that may wait in memory; what emitters add beyond that goes to a temporary file."""
+GATHER_ROWS: Final = FULL_ROWS
+"""Events written in one transaction."""
+
+
+class News(Protocol):
+    """What is kept of an experiment beside its events."""
+
+    def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
+        """(record, trials that are not written as they are); `numbers`: trials that new events are of."""
+        ...
+
+    def written(self) -> None:
+        """What was given last is on the disk."""
+        ...
+
+
+class _Sent(Struct, frozen=True):
+    """What was gathered, and what it makes true once it is written."""
+
+    upto_seq: int
+    shelves: tuple[Shelf, ...]
+    parts: frozenset[tuple[int, int]]
+    record: bytes | None
+
+
+class KeptStore(WalkedStore):
+    """A `Store` in a keep; `writer` commits for it, and `news` says what else there is to write."""
+
+    def __init__(
+        self,
+        kept: KeptExperiment,
+        reader: Any,
+        keep: Keep,
+        writer: Writer,
+        segment_rows: int = SEGMENT_ROWS,
+        shapes: ShapeTable = SHAPES,
+    ) -> None:
+        check_count(segment_rows, "segment_rows")
+        super().__init__(reader)
+        self.id, self._keep, self._writer = kept.id, keep, writer
+        self._segment_rows = segment_rows
+        self._spelling = Spelling(reader, kept.words, shapes)
+        self._hands = Hands()
+        self._closed = False
+        self._written_parts: frozenset[tuple[int, int]] = frozenset()
+        self._sent: _Sent | None = None
+        self._record: bytes | None = None
+        self.written_seq = kept.blocks[-1].last_seq if kept.blocks else 0
+        self.spilled_rows = 0
+        """Events in a temporary file, since the keep has been unavailable for long."""
+        self._spills = Spill()
+        self.room = Signal()
+        self.news: News | None = None
+        self.totals = Totals(keep, kept.id, min((b.min_us for b in kept.blocks), default=None))
+        self._begin(tuple(Shelf.written(block) for block in kept.blocks), [])
+
+    def _begin(self, shelves: tuple[Shelf, ...], parts: list[Columns]) -> None:
+        by_end = State().by_end
+        by_end.update(shelves)
+        sizes = (sum(map(len, parts)), sum(len(part.payload.blob) for part in parts))
+        self._state = State(shelves, by_end, tuple(parts), sizes, self.written_seq)
+        self._written_parts = frozenset((part.first_seq, part.last_seq) for part in parts)
+
+    async def resume(self) -> None:
+        """Take events again: the small blocks at the end are read, to be joined with what comes."""
+        await self.totals.check()
+        shelves = [place for place in self._state.sealed if isinstance(place, Shelf)]
+        cut = _first_open(shelves, self._segment_rows)
+        loose = [(await self._in_hand(shelf)).columns for shelf in shelves[cut:]]
+        if not self._state.parts:
+            self._begin(tuple(shelves[:cut]), loose)
+        self._closed = False
+        self._writer.members[self.id] = self
+
+    # -- appending ------------------------------------------------------------------------------
+
+    def append(self, columns: Columns) -> None:
+        """Take a batch, in memory; the writer hears of it."""
+        fresh = following(self._state, columns, closed=self._closed)
+        if fresh is None:
+            return
+        self._state = self._state.plus(fresh, self._segment_rows, Shelf.of)
+        if not self.full:
+            self._writer.wake()
+            return
+        self._writer.hurry()
+        if self.waiting_rows - self.spilled_rows >= SPILL_ROWS:
+            self._spill()
+
+    def _spill(self) -> None:
+        """Relieve memory of the segments that have waited shortest: the oldest are written next."""
+        unwritten = [p for p in self._state.sealed_after(self.written_seq) if isinstance(p, Shelf)]
+        for shelf in unwritten[len(unwritten) // 2 :]:
+            segment = shelf.held
+            if segment is None or shelf.spilled is not None:
+                continue
+            try:
+                shelf.spilled = self._spills.put(segment.columns)
+            except OSError as error:
+                log.warning("experiment %r stays in memory: no room to spill: %s", self.id, error)
+                return
+            shelf.held = None
+            self.spilled_rows += len(segment.columns)
+
+    async def has_room(self) -> None:
+        """Wait while so much waits for the writer that no more should come."""
+        while self.full:
+            self.room.clear()
+            if self.full:
+                self._writer.hurry()
+                await self.room.wait()
+
+    @property
+    def waiting_rows(self) -> int:
+        """Events that are not on the disk yet."""
+        return self.last_seq - self.written_seq
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for the writer that no more should come."""
+        return self.waiting_rows >= FULL_ROWS
+
+    async def commit(self) -> None:
+        """Return when all that was appended before is on the disk; `StoreError` when it cannot be now."""
+        target = self.last_seq
+        while self.written_seq < target:
+            trouble = await self._writer.settled()
+            if trouble is not None and self.written_seq < target:
+                raise trouble
+        await checkpoint()
+
+    # -- what the writer asks -------------------------------------------------------------------
+
+    async def gather(self) -> ExperimentChange | None:
+        """See `Member.gather`; asked again before `written`, it says the same and what has come since."""
+        state, before = self._state, self.written_seq
+        shelves = self._next_shelves(state)
+        all_sealed = not state.sealed or (shelves or [*state.sealed])[-1] is state.sealed[-1]
+        # In order: what is open comes after everything that is sealed.
+        parts = state.parts if all_sealed else ()
+        loose = [p for p in parts if (p.first_seq, p.last_seq) not in self._written_parts]
+        new = [*(self._columns(shelf) for shelf in shelves), *loose]
+        numbered = [self._spelling.numbered(columns) for columns in new]
+        numbers = {n for part in new for n in np.unique(part.trial).tolist()} - {0}
+        record, trials = (None, ()) if self.news is None else self.news(numbers)
+        self._sent = _Sent(
+            upto_seq=new[-1].last_seq if new else before,
+            shelves=shelves,
+            parts=frozenset((part.first_seq, part.last_seq) for part in parts),
+            record=record,
+        )
+        rollups = await self.totals.rollups(_behind(new, before))
+        words = self._spelling.news()
+        changed = record != self._record
+        if not (numbered or words or trials or changed):
+            return None
+        return ExperimentChange(
+            id=self.id,
+            record=record if changed else None,
+            words=words,
+            trials=trials,
+            parts=tuple(numbered),
+            rollups=rollups,
+            forget_rollups=self.totals.voided,
+        )
+
+    def _next_shelves(self, state: State) -> tuple[Shelf, ...]:
+        """Sealed segments that are not written, the oldest, as many as one transaction takes."""
+        found, rows = [], 0
+        for place in state.sealed_after(self.written_seq):
+            if isinstance(place, Shelf) and place.info is None and rows < GATHER_ROWS:
+                found.append(place)
+                rows += place.last_seq - place.first_seq + 1
+        return tuple(found)
+
+    def _columns(self, shelf: Shelf) -> Columns:
+        if shelf.held is not None:
+            return shelf.held.columns
+        assert shelf.spilled is not None  # noqa: S101 - it is held until it is spilled or written
+        return self._spills.get(shelf.spilled)
+
+    def written(self, infos: Sequence[BlockInfo]) -> None:
+        """See `Member.written`."""
+        sent, self._sent = self._sent, None
+        if sent is None:
+            return
+        for shelf, info in zip(sent.shelves, infos, strict=False):
+            shelf.info = info
+            if shelf.held is not None:
+                self._hands.put(shelf.held)
+                shelf.held = None
+            if shelf.spilled is not None:
+                self.spilled_rows -= shelf.last_seq - shelf.first_seq + 1
+                shelf.spilled = None
+        if not self.spilled_rows:
+            self._spills.clear()
+        self._written_parts, self._record = sent.parts, sent.record
+        self._spelling.written()
+        self.totals.written()
+        if self.news is not None:
+            self.news.written()
+        self.written_seq = max(self.written_seq, sent.upto_seq)
+        self.room.set()
+
+    # -- reading --------------------------------------------------------------------------------
+
+    async def _in_hand(self, place: Place) -> Segment:
+        """The open rows and what was read lately are in hand; the others are fetched."""
+        if isinstance(place, Segment):
+            await checkpoint()
+            return place
+        assert isinstance(place, Shelf)  # noqa: S101 - nothing else is sealed here
+        found = place.held or self._hands.get(place.first_seq)
+        if found is not None:
+            await checkpoint()
+            return found
+        if place.spilled is not None:
+            return Segment(self._spills.get(place.spilled))
+        if place.info is None:
+            raise StoreDamaged(
+                self._keep.url, f"events {place.first_seq} to {place.last_seq}: gone"
+            )
+        columns = await self._keep.load(self.id, place.info)
+        segment = Segment(self._spelling.localised(columns))
+        self._hands.put(segment)
+        return segment
+
+    async def close(self, *, delete: bool = False) -> None:
+        """Commit and take nothing more; with `delete` forget the experiment and all it has."""
+        if not self._closed and not delete:
+            await self.commit()
+        self._closed = True
+        self._writer.members.pop(self.id, None)
+        if delete:
+            self._state = State()
+            await self._keep.forget(self.id)
+
+
+def _first_open(shelves: Sequence[Shelf], segment_rows: int) -> int:
+    """Where the shelves at the end begin that together make no whole segment."""
+    rows, cut = 0, len(shelves)
+    while cut and rows + (size := shelves[cut - 1].last_seq - shelves[cut - 1].first_seq + 1) < (
+        segment_rows
+    ):
+        cut -= 1
+        rows += size
+    return cut
+
+
+def _behind(parts: Sequence[Columns], seq: int) -> list[Columns]:
+    """The rows behind a seq."""
+    found = []
+    for part in parts:
+        skip = max(seq + 1 - part.first_seq, 0)
+        if skip < len(part):
+            found.append(taken(part, np.arange(skip, len(part))) if skip else part)
+    return found
+
+
+def whole(kept: KeptExperiment, store_url: str) -> None:
+    """Raise `StoreDamaged` naming the events that are missing between the blocks of an experiment."""
+    expected = 1
+    for block in kept.blocks:
+        if block.first_seq != expected:
+            raise StoreDamaged(
+                store_url,
+                f"experiment {kept.id!r}: events {expected} to {block.first_seq - 1} are missing",
+            )
+        expected = block.last_seq + 1

@@ -1,0 +1,77 @@
+"""What stands in memory for segments that are on a disk, and the few that are in hand."""
+
+from collections import OrderedDict
+from typing import Final
+
+from crucible_telemetry.stores.blocks import BlockInfo
+from crucible_telemetry.stores.segments import Segment
+from crucible_telemetry.stores.spill import Extent
+
+CACHE_BYTES: Final = 64 * 2**20
+"""Payload of the segments that stay in hand because somebody read them."""
+
+
+class Shelf:
+    """The place of one sealed segment: held until it is written, then fetched when it is asked for."""
+
+    __slots__ = ("first_seq", "held", "info", "last_seq", "max_us", "min_us", "spilled")
+
+    def __init__(
+        self, first_seq: int, last_seq: int, span_us: tuple[int, int], info: BlockInfo | None
+    ) -> None:
+        self.first_seq, self.last_seq = first_seq, last_seq
+        self.min_us, self.max_us = span_us
+        self.info = info
+        """None while it is not on the disk."""
+        self.held: Segment | None = None
+        self.spilled: Extent | None = None
+        """Where it is while neither memory nor the keep has it."""
+
+    @classmethod
+    def of(cls, segment: Segment) -> "Shelf":
+        """For a segment that is sealed now, and not yet written."""
+        span_us = (segment.min_us, segment.max_us)
+        shelf = cls(segment.first_seq, segment.last_seq, span_us, None)
+        shelf.held = segment
+        return shelf
+
+    @classmethod
+    def written(cls, info: BlockInfo) -> "Shelf":
+        """For a block that is there already."""
+        return cls(info.first_seq, info.last_seq, (info.min_us, info.max_us), info)
+
+
+class Hands:
+    """Segments read lately, as many as `CACHE_BYTES` allow; used on one loop, or under its caller's care."""
+
+    def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._segments: OrderedDict[int, Segment] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, first_seq: int) -> Segment | None:
+        """The segment that begins there, if it is in hand."""
+        segment = self._segments.get(first_seq)
+        if segment is not None:
+            self._segments.move_to_end(first_seq)
+        return segment
+
+    def put(self, segment: Segment) -> None:
+        """Take one, and let go of the ones that were used longest ago."""
+        if segment.first_seq in self._segments:
+            return
+        self._segments[segment.first_seq] = segment
+        self._bytes += size_of(segment)
+        while self._bytes > self._most_bytes and len(self._segments) > 1:
+            _, oldest = self._segments.popitem(last=False)
+            self._bytes -= size_of(oldest)
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self._segments.clear()
+        self._bytes = 0
+
+
+def size_of(segment: Segment) -> int:
+    """Bytes of its rows and, about, of its columns."""
+    return len(segment.columns.payload.blob) + 64 * len(segment.columns)

@@ -1,0 +1,124 @@
+"""An experiment's own numbers for shapes, models and error types, so that what is written can be read elsewhere.
+
+Shapes are numbered per process on the way; a file keeps them by numbers of its own, 1, 2, 3 … in the
+order they came. Number 0 is the generic shape, whose rows carry their own keys.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucible_telemetry.events.columns import Columns, Payload
+from crucible_telemetry.events.event import GENERIC_SHAPE
+from crucible_telemetry.events.shape import SHAPES, ShapeTable, decode_rows, encode
+from crucible_telemetry.stores.keeping import Word
+
+KINDS: Final = ("shape", "model", "error")
+
+
+class Spelling:
+    """Translates columns to the experiment's numbers and back; knows which words are not written yet."""
+
+    def __init__(self, reader: Any, words: list[Word], shapes: ShapeTable = SHAPES) -> None:
+        self._reader, self._shapes = reader, shapes
+        self._kept: list[tuple[Any, ...]] = [("", (), ())]
+        self._number: dict[int, int] = {GENERIC_SHAPE: 0}
+        self._local: list[int | None] = [GENERIC_SHAPE]
+        self._written = {"shape": 1, "model": 1, "error": 1}
+        for word in words:
+            self._learn(word)
+
+    def _learn(self, word: Word) -> None:
+        """A word that was written before: words come in the order of their numbers."""
+        self._written[word.kind] = word.number + 1
+        if word.kind == "shape":
+            name, numbers, words = word.word
+            shape = self._shapes.intern(name, tuple(numbers), tuple(words))
+            self._kept.append((name, tuple(numbers), tuple(words)))
+            self._local.append(None if shape is None else shape.id)
+            if shape is not None:
+                self._number[shape.id] = word.number
+        elif word.kind == "model":
+            self._reader.models.number(tuple(word.word))
+        else:
+            self._reader.errors.number(word.word)
+
+    # -- to the disk ----------------------------------------------------------------------------
+
+    def numbered(self, columns: Columns) -> Columns:
+        """The same rows, their shapes by the experiment's numbers; new shapes get the next ones."""
+        for shape in np.unique(columns.shape).tolist():
+            if shape not in self._number:
+                self._number[shape] = len(self._kept)
+                known = self._shapes.by_id[shape]
+                self._kept.append((known.name, known.measurement_keys, known.metadata_keys))
+                self._local.append(shape)
+        return _with_shapes(columns, _mapped(columns.shape, self._number))
+
+    def news(self) -> tuple[Word, ...]:
+        """Words that are not written yet."""
+        lists: dict[str, list[Any]] = {
+            "shape": self._kept,
+            "model": self._reader.models.words,
+            "error": self._reader.errors.words,
+        }
+        self._sent = {kind: len(words) for kind, words in lists.items()}
+        return tuple(
+            Word(kind, number, lists[kind][number])
+            for kind in KINDS
+            for number in range(self._written[kind], self._sent[kind])
+        )
+
+    def written(self) -> None:
+        """The news given last are on the disk."""
+        self._written = self._sent
+
+    # -- from the disk --------------------------------------------------------------------------
+
+    def localised(self, columns: Columns) -> Columns:
+        """The same rows, their shapes by this process's numbers."""
+        present = np.unique(columns.shape).tolist()
+        strangers = [number for number in present if self._local[number] is None]
+        if strangers:
+            return self._generic(columns, set(strangers))
+        table = {number: self._local[number] or GENERIC_SHAPE for number in present}
+        return _with_shapes(columns, _mapped(columns.shape, table))
+
+    def _generic(self, columns: Columns, strangers: set[int]) -> Columns:
+        """This process's table of shapes is full: rows of further ones carry their keys themselves."""
+        rows = columns.payload.rows()
+        numbers = columns.shape.tolist()
+        for at, number in enumerate(numbers):
+            if number in strangers:
+                rows[at] = _spelled(rows[at], *self._kept[number])
+            numbers[at] = self._local[number] or GENERIC_SHAPE
+        again = _with_shapes(columns, np.array(numbers, np.uint32))
+        again.payload = Payload.of(rows)
+        return again
+
+
+def _spelled(row: bytes, name: str, numbers: tuple[str, ...], words: tuple[str, ...]) -> bytes:
+    """A row with its keys in it."""
+    values = decode_rows([row])[0]
+    at_us, _, trial, link, *rest = values
+    split = len(numbers)
+    return encode((
+        at_us, GENERIC_SHAPE, trial, link, name,
+        dict(zip(numbers, rest[:split], strict=True)),
+        dict(zip(words, rest[split:], strict=True)),
+    ))  # fmt: skip
+
+
+def _mapped(shapes: NDArray[np.uint32], table: dict[int, int]) -> NDArray[np.uint32]:
+    largest = int(shapes.max()) if len(shapes) else 0
+    to = np.zeros(largest + 1, np.uint32)
+    for number, other in table.items():
+        if number <= largest:
+            to[number] = other
+    mapped: NDArray[np.uint32] = to[shapes]
+    return mapped
+
+
+def _with_shapes(columns: Columns, shapes: NDArray[np.uint32]) -> Columns:
+    return columns.replaced(shape=shapes)
