@@ -32,6 +32,9 @@ SHAPES = {
     "exception": {"exception": ValueError(SECRET)},
     "object": {"response": Message(), "anything": Message()},
     "bytes": {"prompt": SECRET.encode()},
+    "rag": {"passages": [SECRET], "hits": [{"snippet": SECRET}], "reply": SECRET, "stderr": SECRET},
+    "labels": {"ground_truth": SECRET, "expected": [SECRET], "prediction": {"label": SECRET}},
+    "type of error": {"error_type": SECRET, "error.type": SECRET, "exception.type": SECRET},
     "upper case": {"Prompt": SECRET, "llm.Messages": [SECRET]},
 }
 
@@ -55,6 +58,15 @@ def emit(shape):
     ct.execute_nowait("llm.request.stop", {"duration": 5}, SHAPES[shape])
     with ct.span("s", SHAPES[shape]):
         pass
+
+
+async def test_short_names_of_classes_and_errors_stay(lab):
+    said = {"expected": "positive", "prediction": ["neg", 3], "error_type": "RateLimitError"}
+    async with lab.experiment("a") as exp:
+        await ct.execute("eval.item.stop", {"ground_truth": 1}, said)
+    (event,) = await exp.events()
+    assert event.metadata == said
+    assert event.measurements == {"ground_truth": 1}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -14,14 +14,14 @@ from typing import Final
 TEXTS: Final = frozenset({
     "answer", "answers", "argument", "arguments", "attachment", "attachments", "audio", "body", "choices",
     "completion", "completions", "content", "contents", "conversation", "conversations", "critique",
-    "document", "documents", "explanation", "explanations", "file_data", "function_call",
+    "dialog", "dialogue", "document", "documents", "explanation", "explanations", "file_data", "function_call",
     "generation", "generations", "history", "image", "images", "image_url", "input", "inputs",
     "instruction", "instructions", "intermediate_steps", "justification", "kwargs", "message", "messages",
-    "observation", "observations", "output", "outputs", "partial_json", "payload", "prompt", "prompts", "query", "queries",
-    "question", "questions", "rationale", "refusal", "request", "requests", "response", "responses", "return_values",
-    "scratchpad", "statement", "summary", "system_prompt", "text", "texts", "thinking", "thought",
-    "thoughts", "tool_args", "tool_call", "tool_calls", "tool_result", "tool_results", "transcript",
-    "transcripts", "utterance", "video",
+    "observation", "observations", "output", "outputs", "partial_json", "passage", "passages",
+    "payload", "prompt", "prompts", "query", "queries", "question", "questions", "rationale", "refusal", "replies", "reply", "request", "requests", "response", "responses", "return_values",
+    "scratchpad", "snippet", "snippets", "statement", "stderr", "stdout", "summary", "system_prompt", "text",
+    "texts", "thinking", "thought", "thoughts", "tool_args", "tool_call", "tool_calls", "tool_result", "tool_results", "transcript",
+    "transcripts", "utterance", "utterances", "video",
 })  # fmt: skip
 """Words at the end of a key whose texts and containers are replaced; a number under them stays."""
 
@@ -40,11 +40,16 @@ CREDENTIALS: Final = frozenset({
 
 ERRORS: Final = frozenset({
     "detail", "details", "err", "error", "errors", "error_description", "error_message", "error_msg",
-    "error_text", "exc", "exc_info", "exception", "exception_message", "failure", "functions", "reason", "stack",
-    "stacktrace", "stop_sequence", "stop_sequences", "tool_definitions", "tools", "trace_back", "traceback",
-    "warning", "warnings",
+    "error_text", "error_type", "exc", "exc_info", "exception", "exception_message", "exception_type",
+    "failure", "functions", "reason", "stack", "stacktrace", "stop_sequence", "stop_sequences",
+    "tool_definitions", "tools", "trace_back", "traceback", "warning", "warnings",
 })  # fmt: skip
 """Words at the end of a key of which short names stay (a class, a status, a tool), and texts do not."""
+
+LABELS: Final = frozenset({
+    "expected", "feedback", "gold", "ground_truth", "ideal", "prediction", "predictions",
+})  # fmt: skip
+"""As `ERRORS`: what was to come out and what did, a class of a classifier or a whole text."""
 
 RESULTS: Final = frozenset({"result", "results"})
 """Words at the end of a key of which only the word for an outcome stays (``ok``, ``error``, ``hit``)."""
@@ -81,7 +86,7 @@ class Kind(Enum):
 
 _ENDINGS: Final = {
     **dict.fromkeys(TEXTS | CREDENTIALS, Kind.TEXT),
-    **dict.fromkeys(ERRORS, Kind.ERROR),
+    **dict.fromkeys(ERRORS | LABELS, Kind.ERROR),
     **dict.fromkeys(RESULTS, Kind.RESULT),
     **dict.fromkeys(COUNTS, Kind.COUNT),
 }
