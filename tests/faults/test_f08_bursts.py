@@ -1,12 +1,12 @@
 """F7, F8, F17: bursts from a loop, from tasks and from threads arrive whole, in bounded memory."""
 
 import asyncio
-import resource
 import threading
 
 import numpy as np
 import pytest
 from faults.ledger import NAME, agreeing, emit, lawful, wait_until, whole
+from faults.resident import forget_peak, peak_bytes
 
 import crucible_telemetry as ct
 from crucible_telemetry.collect import collector
@@ -23,10 +23,6 @@ THREADS = 16
 def burst(request):
     """How many events: 200,000, and the million (or more) with --deep."""
     return max(200_000, request.config.getoption("--deep"))
-
-
-def peak_bytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 async def numbered(exp):
@@ -51,6 +47,7 @@ async def arrived(exp, count):
 
 
 async def test_f08_a_burst_from_a_sync_loop_arrives_whole_and_never_fills_memory(burst):
+    forget_peak()
     before = peak_bytes()
     async with ct.Lab() as lab, lab.experiment("burst") as exp:
         for number in range(burst):
