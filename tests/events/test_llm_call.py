@@ -98,3 +98,17 @@ async def test_usage_by_name_and_cost_are_on_the_end_event(exp):
     assert stop.cost_usd == 0.125
     with pytest.raises(TypeError, match="not promt_tokens"):
         call.usage(promt_tokens=1)
+
+
+@pytest.mark.asyncio
+async def test_marked_chunks_give_a_stream_its_pace_and_no_tokens_that_would_be_billed():
+    async with ct.Lab() as lab, lab.experiment("streams") as exp:
+        async with ct.llm_call(provider="openai", model="gpt-4o") as call:
+            for _ in range(5):
+                call.chunk(tokens=2)
+        live = exp.live()
+        [event] = [event for event in await exp.events() if event.outcome]
+        summary = await exp.metrics()
+    assert summary.streaming.tokens_per_second == pytest.approx(10_000 / event.latency_ms)
+    assert live.streaming.tokens_per_second == summary.streaming.tokens_per_second
+    assert (event.completion_tokens, summary.tokens.count, summary.cost.unpriced) == (None, 0, 1)

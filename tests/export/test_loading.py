@@ -28,6 +28,9 @@ async def experiment(lab, n=40):
                 async with ct.llm_call(provider="openai", model=f"m{i % 2}") as call:
                     call.usage(input_tokens=10 * i, output_tokens=i, cached=i)
                     call.cost(0.001 * i)
+                async with ct.llm_call(provider="openai", model="streams") as call:
+                    call.chunk()
+                    call.chunk(tokens=i)
             ending = "stop" if i % 3 else "exception"
             await ct.execute(
                 f"req_llm.request.{ending}",

@@ -192,6 +192,17 @@ def test_streaming_is_of_successful_operations():
     assert streaming.tokens_per_second == 40.0
 
 
+def test_a_stream_whose_usage_is_unknown_has_the_pace_of_its_marked_chunks_and_no_tokens():
+    reported = columns(1, completion=50, streamed=9, latency_ns=1000 * MS)
+    mixed = columns(2, 2, completion=[-1, 30], streamed=[20, -1], latency_ns=1000 * MS)
+    marked = columns(1, 4, streamed=60, latency_ns=1000 * MS)
+    for parts, pace in (((reported,), 50), ((mixed,), 25), ((marked,), 60)):
+        assert shown(*parts).streaming.tokens_per_second == pace
+    summary = shown(reported, mixed, marked)
+    assert summary.streaming.tokens_per_second == 40.0
+    assert (summary.tokens.total_completion, summary.tokens.count) == (80, 2)
+
+
 def test_events_are_counted_by_name_the_most_frequent_first():
     summary = shown(columns(5, shape=[2, 1, 2, 3, 3], flags=0, outcome=0))
     assert list(summary.events.counts.items()) == [("event.2", 2), ("event.3", 2), ("event.1", 1)]

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events import enrich
-from crucible_telemetry.events.columns import ENDS, LLM, RANK_SHIFT
+from crucible_telemetry.events.columns import ENDS, LLM, RANK_SHIFT, STREAMED
 from crucible_telemetry.events.enrich import Plan
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.events.numbers import Column
 from crucible_telemetry.events.outcome import ERROR_KEYS, JUDGES, error_type
-from crucible_telemetry.events.tokens import tokens
+from crucible_telemetry.events.tokens import streamed, tokens
 
 _FAILING: Final = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.CANCELLED})
 
@@ -43,6 +43,7 @@ def figures(
     found["ttft_ns"] = enrich.durations(values, plan.streaming, odd)
     found["itl_ns"] = enrich.inter_token(values, plan.itl, odd)
     found.update(tokens(values, plan.tokens, odd))
+    found[STREAMED] = streamed(values, plan.tokens, odd)
     return {name: column for name, column in found.items() if column is not None}
 
 

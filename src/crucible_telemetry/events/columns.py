@@ -38,6 +38,8 @@ AROUND_ALL: Final = 3 << RANK_SHIFT
 
 NANO: Final = ("latency_ns", "cost_pico", "ttft_ns", "itl_ns")
 TOKENS: Final = ("prompt", "completion", "total", "cached", "reasoning", "cache_write")
+STREAMED: Final = "streamed"
+"""Tokens by the marks of chunks: what a stream's pace is of while no usage is known; never billed."""
 FIXED: Final = ("timestamp_us", "shape", "flags", "outcome", "model", "trial", "error")
 DTYPES: Final[dict[str, Any]] = {
     "timestamp_us": np.int64,
@@ -48,9 +50,9 @@ DTYPES: Final[dict[str, Any]] = {
     "trial": np.uint32,
     "error": np.uint16,
     **dict.fromkeys(NANO, np.int64),
-    **dict.fromkeys(TOKENS, np.int32),
+    **dict.fromkeys((*TOKENS, STREAMED), np.int32),
 }
-FILL: Final = {**dict.fromkeys(NANO, MISSING), **dict.fromkeys(TOKENS, NO_TOKENS)}
+FILL: Final = {**dict.fromkeys(NANO, MISSING), **dict.fromkeys((*TOKENS, STREAMED), NO_TOKENS)}
 
 
 def counted_once(flags: NDArray[np.uint8], reports: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -110,12 +112,12 @@ class Columns:
     Shapes are all ``(n,)``. `timestamp_us`: µs since the epoch. `shape`: id in the shape table.
     `flags`: `ENDS | LLM | WRAPS | MARKED | RANKS`. `outcome`: `Outcome` values. `model`, `error`: ids in the
     experiment's vocabularies (0 = none). `trial`: trial number (0 = none). `latency_ns`, `ttft_ns`,
-    `itl_ns`: ns; `cost_pico`: 10⁻¹² USD; `prompt completion total cached reasoning cache_write`: tokens;
+    `itl_ns`: ns; `cost_pico`: 10⁻¹² USD; `prompt completion total cached reasoning cache_write streamed`: tokens;
     each of these is None when no row has it. `names`: names of generic rows by position, on the way only.
     `gapped`: the seq of each row where rows between were cut away, else None.
     """
 
-    __slots__ = (*FIXED, *NANO, *TOKENS, "first_seq", "gapped", "names", "payload")
+    __slots__ = (*FIXED, *NANO, *TOKENS, STREAMED, "first_seq", "gapped", "names", "payload")
 
     gapped: Ints | None
 
@@ -136,6 +138,7 @@ class Columns:
     cached: NDArray[np.int32] | None
     reasoning: NDArray[np.int32] | None
     cache_write: NDArray[np.int32] | None
+    streamed: NDArray[np.int32] | None
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ from crucible_telemetry.events.scope import (
     trace_hex,
 )
 from crucible_telemetry.events.shape import Link
-from crucible_telemetry.events.usage import FIELDS, usage_counts
+from crucible_telemetry.events.usage import CHUNK_TOKENS, FIELDS, usage_counts
 
 LLM_REQUEST: Final = "llm.request"
 _COUNTED: Final = frozenset({*FIELDS, "cost_usd", "cost", "total_cost"})
@@ -247,7 +247,7 @@ class Span(Scope):
         try:
             figures["ttft"] = self.first_chunk_ns - self.started_ns
             figures["chunks"] = self.chunks
-            figures["chunk_tokens"] = self.tokens
+            figures[CHUNK_TOKENS] = self.tokens
             later = self.tokens - self.first_tokens
             if later > 0:
                 figures["itl"] = (self.last_chunk_ns - self.first_chunk_ns) / later

@@ -11,7 +11,7 @@ import numpy as np
 
 from crucible_telemetry.events.fields import dig
 from crucible_telemetry.events.numbers import MISSING, Column, Wholes, first_of, places_of, whole
-from crucible_telemetry.events.usage import ADDED, INCLUSIVE, PATHS
+from crucible_telemetry.events.usage import ADDED, CHUNK_TOKENS, INCLUSIVE, PATHS
 
 NO_TOKENS: Final = -1
 _LIMIT: Final = 2**31
@@ -64,7 +64,7 @@ class Record:
 class TokenPlan:
     """Where the token counts of one shape are read: in records, then in the row itself."""
 
-    __slots__ = ("added", "flat", "kinds", "records")
+    __slots__ = ("added", "flat", "kinds", "records", "streamed")
 
     def __init__(self, at: dict[str, int]) -> None:
         self.records = [at[key] for key in _RECORDS if key in at]
@@ -74,6 +74,7 @@ class TokenPlan:
         self.added = {} if INCLUSIVE in at else {
             field: found for field, keys in ADDED.items() if (found := places_of(at, keys))
         }  # fmt: skip
+        self.streamed = at.get(CHUNK_TOKENS)
         self.kinds: dict[frozenset[str], Record] = {}
 
     def record(self, dicts: Sequence[dict[Any, Any]]) -> Record:
@@ -108,10 +109,22 @@ def tokens(columns: Sequence[Column], plan: TokenPlan, odd: "Counter[str]") -> d
         for field, column in flat.items():
             found.setdefault(field, []).append(column)
     return {
-        _COLUMNS[field]: np.where(merged == MISSING, NO_TOKENS, merged)
+        _COLUMNS[field]: _filled(merged)
         for field, some in found.items()
         if (merged := first_of(some)) is not None
     }
+
+
+def streamed(columns: Sequence[Column], plan: TokenPlan, odd: "Counter[str]") -> Wholes | None:
+    """Tokens as the chunks of a stream were marked, `NO_TOKENS` where a row has none."""
+    if plan.streamed is None:
+        return None
+    found = whole(columns[plan.streamed], 1, odd, _LIMIT)
+    return None if found is None else _filled(found)
+
+
+def _filled(counts: Wholes) -> Wholes:
+    return np.where(counts == MISSING, NO_TOKENS, counts)
 
 
 def _at(columns: Sequence[Column], place: tuple[int, tuple[str, ...]]) -> Column:

@@ -19,6 +19,9 @@ FIELDS: Final = (
     "reasoning_tokens",
 )
 
+CHUNK_TOKENS: Final = "chunk_tokens"
+"""The measurement of a span that says how many tokens its chunks were marked with."""
+
 PATHS: Final[dict[str, tuple[str, ...]]] = {
     "input_tokens": ("input_tokens", "prompt_tokens", "prompt_token_count", "inputTokens",
                      "promptTokenCount"),

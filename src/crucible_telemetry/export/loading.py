@@ -13,12 +13,15 @@ from crucible_telemetry.events.columns import (
     FIXED,
     MISSING,
     NO_TOKENS,
+    STREAMED,
+    TOKENS,
     Columns,
     Payload,
 )
 from crucible_telemetry.events.enrich import Plan
 from crucible_telemetry.events.event import GENERIC_SHAPE, Outcome
 from crucible_telemetry.events.shape import SHAPES, Link, encode
+from crucible_telemetry.events.usage import CHUNK_TOKENS
 from crucible_telemetry.export.columns import flags_of
 from crucible_telemetry.stores.memory import MemoryStore
 
@@ -29,9 +32,8 @@ _SCALED: Final = (
     ("latency_ns", "latency_ms", 1e6), ("ttft_ns", "ttft_ms", 1e6), ("itl_ns", "itl_ms", 1e6),
     ("cost_pico", "cost_usd", 1e12),
 )  # fmt: skip
-_TOKENS: Final = tuple(
-    (name, f"{name}_tokens", np.iinfo(DTYPES[name]).max) for name in FILL if FILL[name] == NO_TOKENS
-)
+_MOST_TOKENS: Final = int(np.iinfo(DTYPES[STREAMED]).max)
+_TOKENS: Final = tuple((name, f"{name}_tokens") for name in TOKENS)
 _COUNTED: Final = ("ends", "llm", "wraps", "marked", "rank")
 _IDENTITY: Final = {
     "item": "sample_id", "repeat": "repeat", "attempt": "attempt",
@@ -137,9 +139,11 @@ def _figures(line: Any) -> dict[str, int]:
         if type(value) is float:
             value = round(value * scale) if abs(value) < _LIMIT else _LIMIT
         found[name] = MISSING if value is None else _whole(field, value, 0, _LIMIT)
-    for name, field, limit in _TOKENS:
+    for name, field in _TOKENS:
         value = getattr(line, field)
-        found[name] = NO_TOKENS if value is None else _whole(field, value, 0, limit + 1)
+        found[name] = NO_TOKENS if value is None else _whole(field, value, 0, _MOST_TOKENS + 1)
+    marks = line.measurements.get(CHUNK_TOKENS)
+    found[STREAMED] = marks if type(marks) is int and 0 <= marks <= _MOST_TOKENS else NO_TOKENS
     return found
 
 

@@ -50,7 +50,7 @@ class Cell(Struct, frozen=True, kw_only=True):
     ``prompt completion total cached reasoning``; `errors`: events by error id; `with_tokens`: events
     with any token count; `unpriced`: calls to a model that should have a cost and have none;
     `fields`: tallies of named fields, in units of 2⁻¹⁰⁷⁴; `left_out`: their NaNs and infinities.
-    `paced_tokens`, `paced_ns`: completion tokens and latency of the events that have both.
+    `paced_tokens`, `paced_ns`: tokens made (reported, else marked by chunks) and latency of the events that have both.
     """
 
     events: int = 0

@@ -185,7 +185,7 @@ class Streaming(Struct, frozen=True, kw_only=True):
 
     `ttft`: time to first token, `itl`: inter-token latency (one value per call, its mean), in ms.
     `tokens_per_second`: all completion tokens over all seconds of latency, of the operations that
-    report both.
+    report both; where usage was not reported, the tokens that their chunks were marked with.
     """
 
     ttft: Latency = Latency()

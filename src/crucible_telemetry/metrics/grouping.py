@@ -1,6 +1,6 @@
 """Rows to cells: sort by what an event is, then every column in one pass over all groups. PURE."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from crucible_telemetry.events.columns import (
     LLM,
     NANO,
     RANKS,
+    STREAMED,
     TOKENS,
     WRAPS,
     Columns,
@@ -127,6 +128,14 @@ def _cut(
     return groups.tolist(), values[there], np.cumsum(counts[groups]) - counts[groups]
 
 
+def _made(values: Mapping[str, NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Tokens that were made: as reported, else as chunks were marked."""
+    reported, streamed = values["completion"], values[STREAMED]
+    if reported is None or streamed is None:
+        return streamed if reported is None else reported
+    return np.where(reported >= 0, reported, streamed)
+
+
 class _Groups:
     """Rows sorted so that those of one kind stand together."""
 
@@ -174,13 +183,13 @@ class _Groups:
     def cells(self, spread: type[Spread]) -> list[Cell]:
         """One cell for each group."""
         fields: list[dict[str, Any]] = [{"events": size} for size in self.sizes]
-        values = {name: self.column(name) for name in (*NANO, *TOKENS)}
+        values = {name: self.column(name) for name in (*NANO, *TOKENS, STREAMED)}
         for name in NANO:
             self._add_tallies(fields, name, values[name], spread)
         for name in TOKENS:
             self._add_tokens(fields, name, values[name])
         self._add_counts(fields, values)
-        self._add_pace(fields, values["completion"], values["latency_ns"])
+        self._add_pace(fields, _made(values), values["latency_ns"])
         self._add_errors(fields)
         for name, column in self.rows.fields.items():
             self._add_field(fields, name, column, spread)
