@@ -1,8 +1,10 @@
 """The fields of an event's category: where each is read, and that reading them in bulk costs nothing."""
 
 import pytest
+from hypothesis import given, strategies as st
 
 import crucible_telemetry as ct
+from crucible_telemetry.events.fields import Field
 
 # What is emitted, and the fields that the event then has.
 CASES = [
@@ -84,3 +86,26 @@ def test_every_field_a_category_promises_is_an_attribute_or_documented_under_fie
     for names in fields.values():
         for name in names.split():
             assert hasattr(ct.Event, name)
+
+
+SPELLINGS = ("loss", "request_options", "request_options.temperature", "other")
+VALUES = (
+    st.none()
+    | st.integers()
+    | st.dictionaries(st.sampled_from(["temperature", "x"]), st.integers())
+)
+
+
+@given(
+    keys=st.lists(st.sampled_from(SPELLINGS), max_size=4, unique=True),
+    split=st.integers(0, 4),
+    rows=st.lists(st.lists(VALUES, min_size=4, max_size=4), min_size=1, max_size=3),
+    measured=st.booleans(),
+)
+def test_a_field_of_columns_is_what_it_is_of_each_event(keys, split, rows, measured):
+    field = Field("t", "", ("loss", "request_options.temperature"), measured=measured)
+    events = [dict(zip(keys, row, strict=False)) for row in rows]
+    boxes = [({k: e[k] for k in keys[:split]}, {k: e[k] for k in keys[split:]}) for e in events]
+    columns = [{k: [e[k] for e in events] for k in some} for some in (keys[:split], keys[split:])]
+    alone = [field.read(numbers, words) for numbers, words in boxes]
+    assert list(field.read_columns(*columns, len(rows))) == alone

@@ -14,6 +14,7 @@ from strategies import JSON, TEXT
 import crucible_telemetry as ct
 from crucible_telemetry.export.cells import (
     cell,
+    cells,
     column_name,
     column_path,
     flattened,
@@ -48,6 +49,34 @@ def unquoted(text):
     if text.startswith('"'):
         return text[1:-1].replace('""', '"'), True
     return text, False
+
+
+NUMBERED = st.sampled_from(
+    [
+        "run-1",
+        "run-22",
+        "run-",
+        "run",
+        "1",
+        "run-1\nrun-2",
+        "run-run-1",
+        "run-\u0663",
+        "",
+        "nan",
+        "nan1",
+    ]
+)
+
+
+@given(
+    st.lists(NUMBERED, min_size=1)
+    | st.lists(st.sampled_from([0.0, -0.0, 1.5, 0, 1, True, False, None, math.nan]), min_size=1)
+    | st.lists(st.text() | st.none() | st.booleans(), min_size=1)
+)
+async def test_a_column_has_the_cells_its_values_have(values):
+    found = cells(values)
+    column = [found] * len(values) if isinstance(found, str) else found
+    assert column == [cell(value) for value in values]
 
 
 def back(value):

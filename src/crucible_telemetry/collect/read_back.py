@@ -51,7 +51,11 @@ class Words(Protocol):
 def event_fields(rows: Sequence[Row], columns: Columns, at: Rows, words: Words) -> Fields:
     """What rows, decoded, and columns at the same places tell; at least one row."""
     names, measurements, metadata = contents(rows)
-    identity = _worded(columns.trial[at], words.identity, IDENTITY)
+    owned: Fields = _worded(columns.trial[at], words.identity, IDENTITY)
+    carried = owned.keys() & _carried(set(columns.shape[at].tolist()))
+    if carried:
+        metadata = list(metadata)
+        owned |= {name: _own(name, owned[name], metadata) for name in carried}
     categories = {name: known(name).category for name in set(names)}
     return {
         "timestamp_us": columns.timestamp_us[at].tolist(),
@@ -64,7 +68,7 @@ def event_fields(rows: Sequence[Row], columns: Columns, at: Rows, words: Words) 
         **_worded(columns.outcome[at], _ENDS.__getitem__, ("success", "outcome")),
         **_worded(columns.model[at], words.model, ("provider", "model")),
         **_worded(columns.error[at], lambda n: (words.error(n) or None,), ("error_type",)),
-        **_owned(identity, set(columns.shape[at].tolist()), metadata),
+        **owned,
         **_linked(rows),
     }
 
@@ -105,15 +109,13 @@ def _worded(
     return dict(zip(names, zip(*of_rows, strict=True), strict=True))
 
 
-def _owned(given: Fields, shapes: Iterable[int], metadata: Sequence[dict[str, Any]]) -> Fields:
-    """Ids as the metadata gives them, else as the trial does."""
-    carried = {key for shape in shapes for key in SHAPES.by_id[shape].metadata_keys or IDENTITY}
-    return {
-        name: _own(name, ids, metadata) if name in carried else ids for name, ids in given.items()
-    }
+def _carried(shapes: Iterable[int]) -> set[str]:
+    """Keys that the metadata of some of these rows may have; the generic shape may have any id."""
+    return {key for shape in shapes for key in SHAPES.by_id[shape].metadata_keys or IDENTITY}
 
 
 def _own(name: str, ids: Iterable[Any], metadata: Sequence[dict[str, Any]]) -> list[Any]:
+    """Ids as the metadata gives them, else as the trial does."""
     word = _number if name in _NUMBERS else _text
     return [word(of.get(name), one) for of, one in zip(metadata, ids, strict=False)]
 

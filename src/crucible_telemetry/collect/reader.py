@@ -14,7 +14,13 @@ from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.words import Vocabulary
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import GENERIC_SHAPE, Event, Identity
-from crucible_telemetry.events.shape import SHAPES, decode_rows
+from crucible_telemetry.events.shape import SHAPES, Row, decode_rows
+
+
+def events_of(given: Fields) -> list[Event]:
+    """Events with these fields."""
+    return list(map(Event, *(given[name] for name in Event.__struct_fields__)))
+
 
 _NOBODY: Final = (None, None, None, None, None, None)
 
@@ -66,7 +72,14 @@ class ExperimentReader:
         """The rows at these positions as events; the dictionaries belong to the caller."""
         if not len(indices):
             return []
-        at = np.asarray(indices, np.intp)
+        return events_of(self.told(columns, np.asarray(indices, np.intp))[1])
+
+    def told(self, columns: Columns, at: NDArray[np.intp]) -> tuple[list[Row], Fields]:
+        """The rows at these positions decoded, and the fields of their events; at least one.
+
+        `measurements` and `metadata` are made as they are gone through, once: who writes columns needs none.
+        """
+        rows = columns.decoded(at)
         seqs = columns.seqs(at).tolist()
         given: Fields = {
             "seq": seqs,
@@ -75,9 +88,9 @@ class ExperimentReader:
             "experiment_name": repeat(self.spec.name),
             "condition": repeat(self.condition),
             "tags": repeat(self.tags),
-            **event_fields(columns.decoded(at), columns, at, self),
+            **event_fields(rows, columns, at, self),
         }
-        return list(map(Event, *(given[name] for name in Event.__struct_fields__)))
+        return rows, given
 
     def identity(self, trial: int) -> Identity:
         """Whose trial a number stands for; of nobody for 0 and for one that is not known any more."""

@@ -4,10 +4,13 @@ Ids, positions and names are taken from metadata first; loss, accuracy, gradient
 sizes from measurements first.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
+
+Columns = Mapping[str, Sequence[Any]]
+"""Values of events that have the same keys, by key."""
 
 
 class Field(Struct, frozen=True):
@@ -34,10 +37,34 @@ class Field(Struct, frozen=True):
                     return value
         return None
 
+    def read_columns(self, measurements: Columns, metadata: Columns, count: int) -> Sequence[Any]:
+        """The same for `count` events that have the same keys, given as columns."""
+        sources = (measurements, metadata) if self.measured else (metadata, measurements)
+        found = [
+            column
+            for key in self.keys or (self.name,)
+            for source in sources
+            for column in _columns_at(source, key)
+        ]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            return [None] * count
+        return [next((v for v in row if v is not None), None) for row in zip(*found, strict=True)]
+
     def may_be_in(self, keys: Collection[str]) -> bool:
         """Whether an event with these keys, of measurements and metadata, could have it."""
         wanted = self.keys or (self.name,)
         return any(key in keys or key.partition(".")[0] in keys for key in wanted)
+
+
+def _columns_at(source: Columns, key: str) -> Iterator[Sequence[Any]]:
+    """The columns a key, or a path, may mean, in the order they are asked."""
+    if key in source:
+        yield source[key]
+    head, *path = key.split(".")
+    if path and head in source:
+        yield [dig(value, path) for value in source[head]]
 
 
 def dig(value: Any, path: Iterable[str]) -> Any:

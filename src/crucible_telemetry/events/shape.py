@@ -11,7 +11,7 @@ carrying name and dictionaries.
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ HEADER: Final = 4
 
 Row = list[Any]
 """A decoded row."""
+
+Contents = tuple[list[str], Iterable[dict[str, Any]], Iterable[dict[str, Any]]]
 
 Link = tuple[int | None, int | None, int | str, bool]
 """(span id, parent span id, trace, wraps): where an event hangs in the tree of spans.
@@ -148,8 +150,11 @@ def dictionaries(row: Row) -> tuple[str, dict[str, Any], dict[str, Any]]:
     )
 
 
-def contents(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Names, measurements and metadata of decoded rows: `dictionaries`, a shape at a time."""
+def contents(rows: Sequence[Row]) -> Contents:
+    """Names, measurements and metadata of decoded rows: `dictionaries`, a shape at a time.
+
+    Dictionaries of rows of one shape are made as they are asked for.
+    """
     places: defaultdict[int, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         places[row[1]].append(place)
@@ -165,15 +170,13 @@ def contents(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]], list
     return names, measurements, metadata
 
 
-def _of_shape(
-    shape: Shape, rows: Sequence[Row]
-) -> tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]:
+def _of_shape(shape: Shape, rows: Sequence[Row]) -> Contents:
     if shape.id == GENERIC_SHAPE:
         return [row[4] for row in rows], [row[5] for row in rows], [row[6] for row in rows]
     split = HEADER + len(shape.measurement_keys)
     numbers = map(zip, repeat(shape.measurement_keys), [row[HEADER:split] for row in rows])
     words = map(zip, repeat(shape.metadata_keys), [row[split:] for row in rows])
-    return [shape.name] * len(rows), list(map(dict, numbers)), list(map(dict, words))
+    return [shape.name] * len(rows), map(dict, numbers), map(dict, words)
 
 
 def recode(

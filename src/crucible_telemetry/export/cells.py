@@ -88,21 +88,27 @@ def _bytes_marked(value: Any) -> Any:
     return [_bytes_marked(item) for item in value] if type(value) in (list, tuple) else value
 
 
-_ALIKE: Final = ({str}, {bool}, {tuple})
-"""Kinds whose equal values have equal cells; not so 0.0 and -0.0."""
-_NONE: Final = {type(None)}
+_ALIKE: Final = ({type(None)}, {str}, {bool}, {tuple}, {int}, {float})
+"""Kinds whose equal values have equal cells, but for 0.0 and -0.0."""
 _REPEATED: Final = ({str}, {bool}, {str, type(None)}, {bool, type(None)})
+_TEXT: Final = {str}
 _INT: Final = {int}
+_DIGITS: Final = "0123456789"
 _FLOATS: Final = {float}
 
 
-def cells(values: Sequence[Any]) -> list[str]:
+Cells = str | list[str]
+"""A column of cells, or the one that all rows share."""
+
+
+def cells(values: Sequence[Any]) -> Cells:
     """A column of values as cells; most columns hold one kind, and many one value."""
     kinds = set(map(type, values))
-    if kinds == _NONE:
-        return [""] * len(values)
-    if kinds in _ALIKE and values.count(values[0]) == len(values):
-        return [cell(values[0])] * len(values)
+    first = values[0]
+    if kinds in _ALIKE and first != 0.0 and values.count(first) == len(values):
+        return cell(first)
+    if kinds == _TEXT and _numbered(values):
+        return list(values)
     if kinds in _REPEATED:
         known = {value: cell(value) for value in set(values)}
         return [known[value] for value in values]
@@ -111,6 +117,16 @@ def cells(values: Sequence[Any]) -> list[str]:
     if kinds == _FLOATS and math.isfinite(sum(values)):
         return list(map(float.__repr__, values))
     return list(map(cell, values))
+
+
+def _numbered(values: Sequence[str]) -> bool:
+    """Whether all are one bare word with a number behind it, as ids are: a question for all, not each."""
+    stem = values[0].rstrip(_DIGITS)
+    if not stem or stem == values[0] or text_cell(stem) != stem:
+        return False
+    lines = "\n" + "\n".join(values)
+    numbers = lines.replace("\n" + stem, "")
+    return lines.count("\n") == len(values) and numbers.isascii() and numbers.isdigit()
 
 
 def read_cell(text: str, *, quoted: bool) -> Any:

@@ -4,16 +4,18 @@ Comma, double quotes, a line feed behind each line, UTF-8 without a mark (RFC 41
 Cells are made a column at a time, for rows of one shape together.
 """
 
-from collections.abc import Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
 
 from crucible_telemetry.events.columns import RANK_SHIFT, RANKS
-from crucible_telemetry.events.event import GENERIC_SHAPE, Event
+from crucible_telemetry.events.event import GENERIC_SHAPE
+from crucible_telemetry.events.fields import read_fields
 from crucible_telemetry.events.known import known
-from crucible_telemetry.export.cells import cell, cells, column_name, flattened
+from crucible_telemetry.events.shape import HEADER, SHAPES, Row, dictionaries
+from crucible_telemetry.export.cells import Cells, cell, cells, column_name, flattened
 from crucible_telemetry.export.columns import BOXES, FLAGS, OF_EVENT, RANK
 from crucible_telemetry.export.walk import Slice
 from crucible_telemetry.export.words import utf8
@@ -36,64 +38,78 @@ class Table:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._places = {name: at for at, name in enumerate(self.names)}
         self._own = [name for name in self.names if name in _ATTRIBUTES]
         self._others = frozenset(self.names) - set(_ATTRIBUTES) - set(FLAGS) - {RANK}
 
     def lines(self, some: Slice) -> bytes:
         """The events of a slice as lines."""
-        shapes = some.columns.shape[some.rows]
-        flags = some.columns.flags[some.rows]
-        written: list[str] = [""] * len(shapes)
-        for shape in np.unique(shapes).tolist():
-            at = np.flatnonzero(shapes == shape).tolist()
-            # Rows of the generic shape have keys of their own, so each is a group of its own.
-            for places in [[i] for i in at] if shape == GENERIC_SHAPE else [at]:
-                events = [some.events[i] for i in places]
-                for i, line in zip(places, self._group(events, flags[places]), strict=True):
-                    written[i] = line
+        written: list[str] = [""] * len(some.rows)
+        for shape in np.unique(some.columns.shape[some.rows]).tolist():
+            at, part = some.of_shape(shape)
+            for i, line in zip(at.tolist(), self._group(shape, part), strict=True):
+                written[i] = line
         return _bytes("\n".join(written) + "\n")
 
-    def _group(self, events: list[Event], flags: Any) -> list[str]:
-        nothing = [""] * len(events)
-        columns = [nothing] * len(self.names)
-        for name, values in self._attributes(events):
-            columns[self._places[name]] = cells(values)
-        for name, values in _flag_columns(flags):
-            if name in self._places:
-                columns[self._places[name]] = values
+    def _group(self, shape: int, some: Slice) -> Iterable[str]:
+        rows, given = some.told()
+        flags = some.columns.flags[some.rows]
+        columns = {name: _cells_of(given[name]) for name in self._own} | _flag_columns(flags)
         if self._others:
-            for name, values in self._found(events):
-                if name in self._others:
-                    columns[self._places[name]] = values
-        return list(map(",".join, zip(*columns, strict=True)))
+            read = self._generic(rows) if shape == GENERIC_SHAPE else self._found(shape, rows)
+            columns |= {name: values for name, values in read if name in self._others}
+        return _joined([columns.get(name, "") for name in self.names], len(rows))
 
-    def _attributes(self, events: list[Event]) -> list[tuple[str, Sequence[Any]]]:
-        if len(self._own) < 2:
-            return [(name, [getattr(event, name) for event in events]) for name in self._own]
-        return list(
-            zip(self._own, zip(*map(attrgetter(*self._own), events), strict=True), strict=True)
+    def _found(self, shape: int, rows: list[Row]) -> Iterator[tuple[str, Cells]]:
+        """Columns of categories and keys, which all rows of a shape share."""
+        of = SHAPES.by_id[shape]
+        values = list(zip(*rows, strict=True))[HEADER:]
+        split = len(of.measurement_keys)
+        boxes = (
+            dict(zip(of.measurement_keys, values[:split], strict=True)),
+            dict(zip(of.metadata_keys, values[split:], strict=True)),
         )
+        for field in known(of.name).fields:
+            if field.name in self._others and field.may_be_in(of.keys):
+                yield field.name, cells(field.read_columns(*boxes, len(rows)))
+        for name, box in zip(BOXES, boxes, strict=True):
+            for key, column in box.items():
+                yield from _key_columns(f"{name}.{column_name(key)}", column)
 
-    def _found(self, events: list[Event]) -> list[tuple[str, list[str]]]:
-        """Columns of categories and keys, which all events here share."""
-        found: list[tuple[str, list[str]]] = []
-        first = events[0]
-        keys = first.measurements.keys() | first.metadata.keys()
-        for field in known(first.event_name).fields:
-            if field.name in self._others and field.may_be_in(keys):
-                read = [field.read(event.measurements, event.metadata) for event in events]
-                found.append((field.name, cells(read)))
-        for box in BOXES:
-            boxes = [getattr(event, box) for event in events]
-            for key, values in zip(
-                boxes[0], zip(*map(dict.values, boxes), strict=True), strict=True
-            ):
-                found += _key_columns(f"{box}.{column_name(key)}", values)
-        return found
+    def _generic(self, rows: list[Row]) -> Iterable[tuple[str, Cells]]:
+        """The same for rows that have keys of their own, one by one."""
+        columns: dict[str, list[str]] = {}
+        for at, row in enumerate(rows):
+            event, numbers, words = dictionaries(row)
+            said = dict(read_fields(known(event).fields, numbers, words))
+            for name, box in zip(BOXES, (numbers, words), strict=True):
+                said |= flattened(name, box)
+            for name, value in said.items():
+                columns.setdefault(name, [""] * len(rows))[at] = cell(value)
+        return columns.items()
 
 
-def _key_columns(name: str, values: Sequence[Any]) -> list[tuple[str, list[str]]]:
+def _cells_of(values: Iterable[Any]) -> Cells:
+    """Cells of a field's values: one for each row, or one for ever."""
+    if isinstance(values, repeat):
+        return cell(next(values))
+    return cells(values if isinstance(values, list) else list(values))
+
+
+def _joined(columns: Sequence[Cells], rows: int) -> Iterable[str]:
+    """Lines of cells; cells side by side that all lines share are put together once."""
+    pieces: list[Iterable[str]] = []
+    shared = ""
+    for at, column in enumerate(columns):
+        shared += "," if at else ""
+        if isinstance(column, str):
+            shared += column
+        else:
+            pieces += [repeat(shared, rows), column]
+            shared = ""
+    return map("".join, zip(*pieces, repeat(shared, rows), strict=True))
+
+
+def _key_columns(name: str, values: Sequence[Any]) -> Iterable[tuple[str, Cells]]:
     """The columns of one key: its own, and those of the dictionaries some rows have in it."""
     if dict not in set(map(type, values)):
         return [(name, cells(values))]
@@ -102,16 +118,16 @@ def _key_columns(name: str, values: Sequence[Any]) -> list[tuple[str, list[str]]
         inner = flattened(name, value) if type(value) is dict and value else ((name, value),)
         for column, item in inner:
             columns.setdefault(column, [""] * len(values))[at] = cell(item)
-    return list(columns.items())
+    return columns.items()
 
 
-def _flag_columns(flags: Any) -> list[tuple[str, list[str]]]:
-    found = [
-        (name, ["true" if one else "" for one in (flags & bit).tolist()])
+def _flag_columns(flags: Any) -> dict[str, Cells]:
+    found = {
+        name: cells([one > 0 or None for one in (flags & bit).tolist()])
         for name, bit in FLAGS.items()
-    ]
+    }
     ranks = ((flags & RANKS) >> RANK_SHIFT).tolist()
-    return [*found, (RANK, [str(rank) if rank else "" for rank in ranks])]
+    return {**found, RANK: cells([rank or None for rank in ranks])}
 
 
 def _bytes(text: str) -> bytes:

@@ -6,9 +6,9 @@ decoded a slice at a time. So memory does not grow with events (but for those sa
 byte each), whatever order they came in.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from anyio.lowlevel import checkpoint
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
+from crucible_telemetry.events.shape import Row
 from crucible_telemetry.stores.base import Query, Store, Where
 from crucible_telemetry.stores.where import INT64_MAX
 
@@ -29,6 +30,7 @@ SAMPLE: Final = 64
 MAX_JOINED_BYTES: Final = 64 * 2**20
 
 Ints = NDArray[np.int64]
+Fields = dict[str, Iterable[Any]]
 
 
 class Decoder(Protocol):
@@ -36,6 +38,10 @@ class Decoder(Protocol):
 
     def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
         """The rows at these positions, in the order asked for."""
+        ...
+
+    def told(self, columns: Columns, at: NDArray[np.intp]) -> tuple[list[Row], Fields]:
+        """The same as decoded rows, and as fields by name: a value a row, or one for ever."""
         ...
 
 
@@ -49,6 +55,15 @@ class Slice:
     def events(self) -> list[Event]:
         """The rows as events, decoded when first asked for."""
         return self._reader.events(self.columns, self.rows.tolist())
+
+    def of_shape(self, shape: int) -> "tuple[NDArray[np.intp], Slice]":
+        """Its rows of one shape, and where they are in it."""
+        at = np.flatnonzero(self.columns.shape[self.rows] == shape)
+        return at, Slice(self.columns, self.rows[at], self._reader)
+
+    def told(self) -> tuple[list[Row], Fields]:
+        """Its rows decoded, and the fields of their events by name: no event is made."""
+        return self._reader.told(self.columns, self.rows)
 
     def release(self) -> None:
         """Let the decoded events go."""
