@@ -129,6 +129,17 @@ def test_the_table_of_columns_fits_the_terminal(tmp_path, width):
     assert "latency" in shown
 
 
+def test_a_trace_that_does_not_say_how_calls_ended_is_told_so(tmp_path):
+    (tmp_path / "silent.csv").write_text("latency_ms,model\n12,m\n")
+    (tmp_path / "telling.csv").write_text("latency_ms,model,error_code\n12,m,\n")
+    silent, telling = (
+        crucible("replay", "--dry-run", f"{name}.csv", cwd=tmp_path).stdout
+        for name in ("silent", "telling")
+    )
+    assert "no column says how calls ended" in " ".join(silent.split())
+    assert "no column says how calls ended" not in " ".join(telling.split())
+
+
 def test_a_reader_that_leaves_ends_the_replay_without_a_word(tmp_path):
     trace(tmp_path / "t.jsonl", [{"latency_ms": at} for at in range(1000)])
     with subprocess.Popen(

@@ -172,8 +172,12 @@ def mapping_table(trace: Trace, mapping: TraceMapping) -> Table:
     for target in mapping.targets:
         field = "(kept)" if target.field == KEEP else target.field
         table.add_row(target.column, field, target.unit or "", target.why)
+    notes = []
     if not mapping.tells_time:
-        table.caption = "no column says when: events are stamped as they are replayed"
+        notes.append("no column says when: events are stamped as they are replayed")
+    if not mapping.tells_outcome:
+        notes.append("no column says how calls ended: each counts as ok, nobody measured that rate")
+    table.caption = "\n".join(notes) or None
     return table
 
 

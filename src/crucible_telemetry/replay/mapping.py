@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.replay.names import DURATIONS, FIELDS, TIMES, Guess, guess
+from crucible_telemetry.replay.names import DURATIONS, FIELDS, OUTCOMES, TIMES, Guess, guess
 from crucible_telemetry.replay.values import (
     US_PER,
     code,
@@ -111,6 +111,11 @@ class TraceMapping:
     def tells_time(self) -> bool:
         """Whether rows say when they happened."""
         return any(target.field in TIMES for target in self.targets)
+
+    @property
+    def tells_outcome(self) -> bool:
+        """Whether rows say how a call ended; where they do not, each counts as ok."""
+        return any(target.field in OUTCOMES for target in self.targets)
 
     def event(self, row: Map[str, Any]) -> Replayed:
         """The event of a row; ValueError naming the column when a cell is not what its field wants."""

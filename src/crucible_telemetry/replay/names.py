@@ -22,6 +22,16 @@ UNITS: Final = {
 
 TIMES: Final = ("time", "end_time")
 DURATIONS: Final = ("latency", "ttft", "itl")
+OUTCOMES: Final = (
+    "success",
+    "status",
+    "error",
+    "error_code",
+    "error_type",
+    "finish_reason",
+    "event",
+)
+"""Fields that say how a call ended."""
 
 FIELDS: Final = {
     "time": "time timestamp ts datetime date created created_at start start_time started_at arrival "
