@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import traceback
+from collections import Counter
 
 import msgspec
 import pytest
@@ -13,9 +14,9 @@ from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import make_spec
 from crucible_telemetry.collect.trials import Trials
-from crucible_telemetry.collect.wanted import Guard
+from crucible_telemetry.collect.wanted import Guard, count_marks
 from crucible_telemetry.events.odd import MARK_REPR
-from crucible_telemetry.events.privacy import MARK_REDACTED, Redactor
+from crucible_telemetry.events.privacy import MARK_REDACTED, Redactor, only_counts
 from crucible_telemetry.events.sensitive import (
     CREDENTIALS,
     ERRORS,
@@ -226,3 +227,33 @@ async def test_the_error_type_is_no_way_out_for_a_text():
         events = await exp.events()
     assert [event.error_type for event in events] == ["error", "error"]
     assert "secret" not in repr(events)
+
+
+INNER_KEYS = st.sampled_from(
+    ["input_tokens", "prompt", "error", "a b", SECRET, "crucible:cut", MARK_REDACTED, "x.y", 1, ""]
+)
+COUNTS = st.recursive(
+    st.integers() | st.floats() | st.none() | st.booleans() | st.sampled_from([SECRET, b"x"]),
+    lambda inner: st.dictionaries(INNER_KEYS, inner, max_size=3) | st.lists(inner, max_size=1),
+    max_leaves=6,
+)
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["n", "m", "error", MARK_REPR]), COUNTS), min_size=1),
+    st.sampled_from(["usage", "prompt", "error", "result", "token", "logprobs"]),
+)
+@settings(max_examples=300)
+def test_records_of_counts_are_those_that_privacy_leaves_and_nobody_marks(column, key):
+    if only_counts(column):
+        marks, redactor = Counter(), Redactor(KEY)
+        assert [redactor.value(key, value) for value in column] == column
+        assert not count_marks(column, marks)
+        assert (redactor.redacted, marks) == (0, Counter())
+
+
+def test_records_of_counts_need_not_be_looked_at_one_by_one():
+    assert only_counts([{"input_tokens": 5, "details": {"cached": None}, "cost": 0.1}, {"n": 1}, 7])
+    assert not only_counts([{"n": 1}, {"n": SECRET}])
+    assert not only_counts([{SECRET: 1}])
+    assert not only_counts([{"cost": float("nan")}])

@@ -27,6 +27,7 @@ from crucible_telemetry.events.columns import (
 )
 from crucible_telemetry.events.enrich import Plan, constant, models
 from crucible_telemetry.events.event import GENERIC_SHAPE
+from crucible_telemetry.events.privacy import only_counts
 from crucible_telemetry.events.sensitive import suspicious
 from crucible_telemetry.events.shape import HEADER, decode_rows, dictionaries, encode
 
@@ -217,10 +218,10 @@ class Preparer:
         if float in kinds:
             _count_nan(column if kinds <= _REAL else _floats(column), marks)
         if position in layout.sensitive:
-            return not kinds <= _FLAT_NUMBERS
+            return not kinds <= _FLAT_NUMBERS and not only_counts(column)
         if str in kinds and self.guard.redacts and suspicious(_joined(column, kinds)):
             return True
-        return not kinds <= _PLAIN
+        return not kinds <= _PLAIN and not only_counts(column)
 
     def _is_replaced(self, layout: Layout, position: int, text: str) -> bool:
         """Whether privacy keeps another text than this; most that it looks at are a word it leaves."""

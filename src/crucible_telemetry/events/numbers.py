@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.fields import dig
+from crucible_telemetry.events.fields import inside
 
 MISSING: Final = -(2**63)
 _LIMIT: Final = 2**62
@@ -42,8 +42,7 @@ def places_of(at: dict[str, int], keys: Iterable[str]) -> list[Place]:
 def column_at(columns: Sequence[Column], place: Place) -> Column:
     """One value of each row."""
     position, path = place
-    column = columns[position]
-    return [dig(value, path) for value in column] if path else column
+    return inside(columns[position], path)
 
 
 def whole(column: Column, factor: int, odd: Counter[str], limit: int = _LIMIT) -> Wholes | None:

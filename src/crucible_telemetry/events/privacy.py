@@ -8,8 +8,10 @@ taken out, and those that are JSON are looked into. ``"none"`` keeps numbers onl
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import chain
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +29,9 @@ _FRAMED: Final = re.compile(r"<?\w{1,64}>?:\d+\Z")
 _FLAT: Final = frozenset({int, float, bool, type(None)})
 _OUTCOMES: Final = frozenset({"hit", "miss", "pass", "skipped", "retry", "none", "empty", ""})
 _BLOCK: Final = 64
+_NESTED: Final = _FLAT | {dict}
+_MOST_LEVELS: Final = 8
+_OWN_KEYS: Final = "crucible:"
 
 Redact = Callable[[str, dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
 """A user's own redaction: (event, measurements, metadata) → (measurements, metadata) to keep."""
@@ -170,6 +175,30 @@ class Redactor:
         inner.update(data)
         outer.update(inner.digest())
         return outer.hexdigest()[:32]
+
+
+def only_counts(column: Sequence[Any]) -> bool:
+    """Whether a column is of nested dictionaries of numbers under names, as token usage is.
+
+    Then privacy leaves them as they are under whatever key, and nothing in them is marked or not finite.
+    A question for all at once: 0.15 µs a record, where asking for each takes 3.
+    """
+    level = column
+    for _ in range(_MOST_LEVELS):
+        kinds = set(map(type, level))
+        if float in kinds and not isfinite(sum(value for value in level if type(value) is float)):
+            return False
+        if dict not in kinds or not kinds <= _NESTED:
+            return kinds <= _FLAT
+        boxes = level if len(kinds) == 1 else [value for value in level if type(value) is dict]
+        if not all(map(_is_plain_name, set(chain.from_iterable(boxes)))):
+            return False
+        level = list(chain.from_iterable(map(dict.values, boxes)))
+    return False
+
+
+def _is_plain_name(key: Any) -> bool:
+    return type(key) is str and _NAME.match(key) is not None and not key.startswith(_OWN_KEYS)
 
 
 def _word(key: Any) -> str:

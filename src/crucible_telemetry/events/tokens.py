@@ -9,8 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from crucible_telemetry.events.fields import dig
-from crucible_telemetry.events.numbers import MISSING, Column, Wholes, first_of, places_of, whole
+from crucible_telemetry.events.fields import inside
+from crucible_telemetry.events.numbers import (
+    MISSING,
+    Column,
+    Wholes,
+    column_at,
+    first_of,
+    places_of,
+    whole,
+)
 from crucible_telemetry.events.usage import ADDED, CHUNK_TOKENS, INCLUSIVE, PATHS
 
 NO_TOKENS: Final = -1
@@ -104,8 +112,8 @@ def tokens(columns: Sequence[Column], plan: TokenPlan, odd: "Counter[str]") -> d
         for field, column in _in_records(columns[at], plan, odd).items():
             found.setdefault(field, []).append(column)
     if plan.flat or plan.added:
-        flat = _merged(plan.flat, lambda place: _at(columns, place), odd)
-        _add(flat, plan.added, lambda place: _at(columns, place))
+        flat = _merged(plan.flat, lambda place: column_at(columns, place), odd)
+        _add(flat, plan.added, lambda place: column_at(columns, place))
         for field, column in flat.items():
             found.setdefault(field, []).append(column)
     return {
@@ -127,11 +135,6 @@ def _filled(counts: Wholes) -> Wholes:
     return np.where(counts == MISSING, NO_TOKENS, counts)
 
 
-def _at(columns: Sequence[Column], place: tuple[int, tuple[str, ...]]) -> Column:
-    position, path = place
-    return [dig(value, path) for value in columns[position]] if path else columns[position]
-
-
 def _in_records(column: Column, plan: TokenPlan, odd: "Counter[str]") -> dict[str, Wholes]:
     """Counts by field of a column of mappings (and of what else stands there)."""
     dicts = [value for value in column if type(value) is dict]
@@ -140,7 +143,7 @@ def _in_records(column: Column, plan: TokenPlan, odd: "Counter[str]") -> dict[st
     record = plan.record(dicts)
 
     def read(path: tuple[str, ...]) -> Column:
-        return [dig(value, path) for value in column]
+        return inside(column, path)
 
     found = _merged(record.paths, read, odd)
     if record.added:
