@@ -215,6 +215,9 @@ async def test_the_whole_demo_accounts_for_every_event_and_keeps_the_arms_apart(
         path.stem: [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
         for path in (tmp_path / "new" / "out").iterdir()
     }
+    scored = {name: written.pop(f"{name}.trials") for name in ("control", "treatment")}
+    for trials in scored.values():
+        assert any("full_length" in trial.get("scores", {}) for trial in trials)
     providers = {
         name: {event["provider"] for event in events if event["provider"]}
         for name, events in written.items()

@@ -32,7 +32,7 @@ ON_A_LAB = {
 }  # fmt: skip
 ON_A_FILE = {
     "archive", "count_events", "events", "export", "flush", "id", "live", "metrics", "name", "pages", "path",
-    "reset_live", "spec", "state", "stream", "subscribe", "window", "windowed_metrics",
+    "reset_live", "spec", "state", "stream", "subscribe", "trials", "window", "windowed_metrics",
 }  # fmt: skip
 OPTIONAL = ("numpy", "scipy", "rich", "typer", "trio", "pandas", "pyarrow", "sortedcontainers")
 

@@ -39,6 +39,30 @@ def written(path, *calls):
     return anyio.run(write)
 
 
+def test_export_writes_trials_with_the_events_or_alone_and_show_takes_them_for_no_events(tmp_path):
+    async def write():
+        async with ct.Lab() as lab, lab.experiment("a") as exp:
+            async with exp.trial(item="q1") as trial:
+                await ct.execute("llm.request.stop", {"duration_ms": 3})
+                trial.score(correct=True)
+            await exp.export(tmp_path / "a.jsonl")
+
+    anyio.run(write)
+    told = crucible(
+        "export", tmp_path / "a.jsonl", "--to", tmp_path / "scores.csv", "--what", "trials"
+    )
+    assert f"1 trials written to {tmp_path / 'scores.csv'}" in told
+    with (tmp_path / "scores.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["item"], row["outcome"], row["score.correct"]) == ("q1", "ok", "true")
+    crucible("export", tmp_path / "a.jsonl", "--to", tmp_path / "b.csv")
+    assert (tmp_path / "b.trials.csv").read_text() == (tmp_path / "scores.csv").read_text()
+    crucible("export", tmp_path / "a.jsonl", "--to", tmp_path / "c.csv", "--what", "events")
+    assert not (tmp_path / "c.trials.csv").exists()
+    shown = crucible("show", *sorted(tmp_path.glob("a*.jsonl")), "--json").splitlines()
+    assert len(shown) == 1
+
+
 def slow_and_quick(shift_ms=0):
     return [({"duration_ms": ms + shift_ms}, {"model": f"m{ms % 2}"}) for ms in range(10, 30)]
 

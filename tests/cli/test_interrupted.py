@@ -44,6 +44,6 @@ def test_a_signal_leaves_the_events_that_were_collected(tmp_path, number, code):
         process.communicate(timeout=60)
     assert process.returncode == code
     files = sorted(tmp_path.iterdir())
-    assert len(files) == 2
+    assert len(files) == 4  # events and, beside them, trials of both arms
     for file in files:
         assert [json.loads(line) for line in file.read_text().splitlines()]

@@ -65,7 +65,8 @@ async def test_f29_names_ids_tags_and_items_write_nothing_outside_the_folder(nam
         path = await exp.export(root / f"{safe_file_name(name)}.jsonl")
         assert "/" not in exp.id
         assert exp.counts.stored == 1
-    assert everything(tmp_path) == {str(root), str(path)}
+    trials = path.with_name(f"{path.stem}.trials.jsonl")
+    assert everything(tmp_path) == {str(root), str(path), str(trials)}
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name and len(name) <= 256])

@@ -21,6 +21,7 @@ from crucible_telemetry.cli.output import console
 from crucible_telemetry.cli.where import parse_where
 from crucible_telemetry.errors import ComparisonError, ConfigurationError
 from crucible_telemetry.experiment.loaded import Loaded, load
+from crucible_telemetry.export.files import files_beside
 from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.stores.base import Where
 
@@ -66,7 +67,10 @@ async def _show(
     as_json: bool,
 ) -> None:
     out = console()
+    trials = {beside for path in files for beside in files_beside(path)}
     for path in files:
+        if path in trials:  # as `*.jsonl` names them; they are no events
+            continue
         exp = await load(path, experiment=experiment)
         summary = await exp.metrics(where, by=by)
         if as_json:
@@ -96,21 +100,31 @@ def export(
     ] = None,
     where: Terms = None,
     experiment: Which = None,
+    what: Annotated[
+        str | None,
+        typer.Option(
+            metavar="trials|events", help="Only the trials with their scores, or only the events."
+        ),
+    ] = None,
 ) -> None:
-    """Write a file anew: as CSV or JSON Lines, some columns or some events of it."""
+    """Write a file anew: as CSV or JSON Lines, some columns or some events of it.
+
+    Trials that stand beside it, in FILE.trials.jsonl, are written beside again.
+    """
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     if to.exists() and file.exists() and to.samefile(file):
         raise ConfigurationError("--to", f"{to} is the file that is read")
-    written = anyio.run(_export, file, to, names, parse_where(where or ()), experiment)
+    wishes = {"columns": names, "where": parse_where(where or ()), "what": what}
+    written = anyio.run(_export, file, to, experiment, wishes)
     console().print(written, highlight=False, markup=False, soft_wrap=True)
 
 
-async def _export(
-    file: Path, to: Path, columns: list[str] | None, where: Where | None, experiment: str | None
-) -> str:
+async def _export(file: Path, to: Path, experiment: str | None, wishes: dict[str, Any]) -> str:
     exp = await load(file, experiment=experiment)
-    path = await exp.export(to, columns=columns, where=where)
-    return f"{await exp.count_events(where):,} events written to {path}"
+    path = await exp.export(to, **wishes)
+    if wishes["what"] == "trials":
+        return f"{len(await exp.trials()):,} trials written to {path}"
+    return f"{await exp.count_events(wishes['where']):,} events written to {path}"
 
 
 def compare(

@@ -24,6 +24,19 @@ class Format(Struct, frozen=True):
         return f".{self.kind}" + (f".{self.compression}" if self.compression else "")
 
 
+ENDINGS: Final = tuple(
+    Format(kind, compression).ending
+    for compression in (None, *COMPRESSIONS)
+    for kind in reversed(KINDS)
+)
+
+
+def stem_of(name: str) -> str:
+    """The name of a file without the ending that says its format."""
+    ending = next((one for one in reversed(ENDINGS) if name.lower().endswith(one)), "")
+    return name[: len(name) - len(ending)]
+
+
 def format_of(name: str, kind: str | None = None, compression: str | None = None) -> Format:
     """The format a file's name asks for; what is given in words stands before it.
 

@@ -9,13 +9,14 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.trials import TrialRecord, Trials
 from crucible_telemetry.errors import LifecycleError
 from crucible_telemetry.events.mailbox import Gate, log
-from crucible_telemetry.events.odd import text_of
+from crucible_telemetry.events.odd import plain, text_of
 from crucible_telemetry.events.outcome import failure
 from crucible_telemetry.events.privacy import MARK_REDACTED
 from crucible_telemetry.events.routes import ROUTES
 from crucible_telemetry.events.scope import Scope, current_scope, enter, leave
 from crucible_telemetry.events.span import span_of
 
+_NUMBERS: Final = (bool, int, float, type(None))
 _OPEN: Final = (None, Gate.SKIPPED)
 """Gates behind which an experiment still goes on."""
 
@@ -89,9 +90,11 @@ class Trial:
 
     def _plain(self, name: str, value: Any) -> Any:
         """A score as a number, or a text that privacy lets stand."""
-        if value is None or isinstance(value, (bool, int, float)):
-            return value
-        return self._collector.preparer.guard.trial_text("text", _scalar(value))
+        simple = plain(value, 1)
+        if isinstance(value, int) or type(simple) in _NUMBERS:
+            return simple
+        text = simple if type(simple) is str else text_of(value)
+        return self._collector.preparer.guard.trial_text("text", text)
 
     def __enter__(self) -> Self:
         if self._scope is not None:
@@ -172,13 +175,3 @@ class Trial:
     def __del__(self) -> None:
         # A trial handed out by lab.trials and never begun must not hold its place for ever.
         self._let_go()
-
-
-def _scalar(value: object) -> Any:
-    """NumPy scalars and the like by value, the rest as text."""
-    if type(value) is str:
-        return value
-    try:
-        return value.item() if getattr(value, "ndim", None) == 0 else text_of(value)  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - a user's object may raise anything when it is asked
-        return text_of(value)

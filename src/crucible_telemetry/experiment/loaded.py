@@ -17,7 +17,7 @@ from crucible_telemetry.collect.progress import FlushResult
 from crucible_telemetry.collect.read_back import Fields
 from crucible_telemetry.collect.reader import ExperimentReader, events_of
 from crucible_telemetry.collect.spec import State, make_spec
-from crucible_telemetry.collect.trials import Trials
+from crucible_telemetry.collect.trials import TrialRecord, Trials
 from crucible_telemetry.errors import LifecycleError, UnreadableFile
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
@@ -26,6 +26,7 @@ from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.export.loading import Loader
 from crucible_telemetry.export.opening import MAX_LINE_BYTES
 from crucible_telemetry.export.reading import as_unreadable, read_lines
+from crucible_telemetry.export.trials import beside_of, not_there, read_trials
 from crucible_telemetry.export.walk import Walk
 from crucible_telemetry.export.writing import Wishes
 from crucible_telemetry.metrics.figures import Privacy
@@ -38,11 +39,11 @@ class Loaded(Questions):
     """One experiment of a file, read only: `metrics`, `events`, `pages`, `window`, `export` and their kin.
 
     Figures are those that were exported. What a file of events does not hold: when it ran and was
-    paused (`active_seconds` is the time between the first and last event), trials and their scores,
-    marks, what sampling left out.
+    paused (`active_seconds` is the time between the first and last event), marks, what sampling left
+    out, and trials with their scores: `trials` reads these from the file that was written beside it.
     """
 
-    def __init__(self, path: str, loader: Loader) -> None:
+    def __init__(self, path: str, loader: Loader, trials: Path | None, max_line_bytes: int) -> None:
         reader = loader.reader
         self.path, self.id, self.spec = path, reader.experiment_id, reader.spec
         self._cleaned_up = False
@@ -51,6 +52,9 @@ class Loaded(Questions):
         self._custom = CustomMetrics({}, reader)
         self._seqs = loader.seqs()
         self._life = loader.life()
+        self._trials: list[TrialRecord] | None = None
+        self._trials_path, self._max_line_bytes = trials, max_line_bytes
+        self._in_trials = loader.in_trials
 
     def __repr__(self) -> str:
         return f"<Loaded {self.id} from {self.path!r}>"
@@ -69,6 +73,28 @@ class Loaded(Questions):
         """Nothing waits."""
         await checkpoint()
         return FlushResult(flushed=0, timed_out=False)
+
+    async def trials(self) -> list[TrialRecord]:
+        """The trials in the order they started, of ``x.trials.jsonl`` beside ``x.jsonl`` (or ``.csv`` …).
+
+        `UnreadableFile` where it is not there, or has none of this experiment, although its events were
+        emitted in trials.
+        """
+        found = await self._known_trials()
+        if not found and self._in_trials:
+            raise not_there(Path(self.path), self.id, self._trials_file)
+        return found
+
+    async def _known_trials(self) -> list[TrialRecord]:
+        if self._trials is None:
+            file = self._trials_file
+            limit = self._max_line_bytes
+            self._trials = [] if file is None else await read_trials(file, self.id, limit)
+        return list(self._trials)
+
+    @property
+    def _trials_file(self) -> Path | None:
+        return self._trials_path or beside_of(Path(self.path))
 
     async def pages(
         self, where: Where | None = None, size: int = 1024
@@ -147,12 +173,14 @@ async def load(
     path: str | PathLike[str],
     *,
     experiment: str | None = None,
+    trials: str | PathLike[str] | None = None,
     metrics_config: Any = None,
     max_line_bytes: int = MAX_LINE_BYTES,
 ) -> Loaded:
     """An exported file (``.jsonl``, ``.csv``, also ``.gz``, ``.zst``) as an experiment that can be asked.
 
-    It is kept in memory. `experiment` chooses one id of a file that holds several. Metrics equal those of
+    It is kept in memory. `experiment` chooses one id of a file that holds several. `trials`: the file of its
+    trials, where that is not the one beside it (see `Loaded.trials`). Metrics equal those of
     the experiment it was written by, to the bit for JSON Lines, but for what `Loaded` says a file lacks.
     `UnreadableFile` names the line that is no event, and refuses what outgrows its limits.
     """
@@ -162,7 +190,11 @@ async def load(
         if count % _LINES_AT_ONCE == 0:
             await checkpoint()
         filling.add(number, line)
-    return Loaded(fspath(path), filling.done())
+    beside = None if trials is None else Path(trials)
+    loaded = Loaded(fspath(path), filling.done(), beside, max_line_bytes)
+    if trials is not None:
+        await loaded.trials()
+    return loaded
 
 
 class _Filling:

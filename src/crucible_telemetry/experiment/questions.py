@@ -17,12 +17,14 @@ from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import FlushResult
 from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
+from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.errors import LifecycleError, NotBuiltYet
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.routes import Name
-from crucible_telemetry.export.files import squeezed, target_of, write_file
+from crucible_telemetry.experiment.taking import content, write
+from crucible_telemetry.export.files import squeezed, target_of
 from crucible_telemetry.export.walk import Walk
-from crucible_telemetry.export.writing import Wishes, chunks_of, wishes_of
+from crucible_telemetry.export.writing import Wishes, wishes_of
 from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.stores.base import Where, Window
 
@@ -56,6 +58,14 @@ class Questions:
     async def flush(self, timeout_s: float | None = None) -> FlushResult:
         """See `Experiment.flush`."""
         raise AttributeError("flush")
+
+    async def trials(self) -> list[TrialRecord]:
+        """See `Experiment.trials`."""
+        raise AttributeError("trials")
+
+    async def _known_trials(self) -> list[TrialRecord]:
+        """Trials for a file beside that of events."""
+        return await self.trials()
 
     id: str
     _cleaned_up: bool
@@ -182,12 +192,15 @@ class Questions:
         The format comes from the name (``.csv``, ``.jsonl``, with ``.gz`` or ``.zst`` behind it) or from
         `format` and `compression`; without a path, or in a folder, the file is called
         ``NAME_YYYYmmddTHHMMSSZ.jsonl``. Folders are made; the file is whole or not there (`ExportError`).
-        Options: see `export.writing.Wishes`.
+
+        Where trials have run they are written beside, ``x.trials.csv`` beside ``x.csv``; ``what="trials"``
+        writes them alone, to `path`, and ``what="events"`` leaves them out. Further options (`columns`,
+        `transformers`, `flat`): see `export.writing.Wishes`.
         """
-        target = target_of(path, format, compression, self.spec.name)
         wishes = wishes_of(where, options)
-        walk = await self._moment(wishes)
-        return await write_file(target, chunks_of([walk], target.format.kind, wishes))
+        trials = wishes.what == "trials"
+        target = target_of(path, format, compression, self.spec.name, trials=trials)
+        return await write([self], target, wishes)
 
     async def _moment(self, wishes: Wishes) -> Walk:
         """This moment of the experiment, for an export."""
@@ -205,10 +218,10 @@ class Questions:
         compression: str | None = None,
         **options: Any,
     ) -> AsyncIterator[bytes]:
-        """What `export` writes, in chunks, for an HTTP response: ``async for chunk in exp.stream("csv")``."""
+        """What `export` writes to its path, in chunks, for an HTTP response: ``async for chunk in exp.stream("csv")``."""
         chosen = check_format(format, compression)
         wishes = wishes_of(where, options)
-        chunks = chunks_of([await self._moment(wishes)], chosen.kind, wishes)
+        chunks = await content([self], chosen.kind, wishes)
         async with aclosing(squeezed(chunks, chosen.compression)) as ready:
             async for chunk in ready:
                 yield chunk

@@ -8,8 +8,9 @@ from typing import Any
 from crucible_telemetry.collect.formats import check_format, format_of
 from crucible_telemetry.errors import ConfigurationError, ExportError
 from crucible_telemetry.experiment.questions import Questions
-from crucible_telemetry.export.files import Target, write_file
-from crucible_telemetry.export.writing import chunks_of, wishes_of
+from crucible_telemetry.experiment.taking import write
+from crucible_telemetry.export.files import Target
+from crucible_telemetry.export.writing import wishes_of
 
 
 async def export_together(
@@ -66,5 +67,4 @@ def _check(options: dict[str, Any]) -> None:
 async def _in_one(experiments: Sequence[Questions], path: Path, options: dict[str, Any]) -> Path:
     chosen = format_of(path.name, options.pop("format", None), options.pop("compression", None))
     wishes = wishes_of(options.pop("where", None), options)
-    walks = [await one._moment(wishes) for one in experiments]
-    return await write_file(Target(path, chosen), chunks_of(walks, chosen.kind, wishes))
+    return await write(experiments, Target(path, chosen), wishes)

@@ -116,19 +116,19 @@ def flat_row(event: Event, flags: int) -> dict[str, Any]:
 
 
 def check_columns(
-    option: str, wanted: Iterable[str], known_names: Iterable[str], *, empty: bool
+    option: str,
+    wanted: Iterable[str],
+    known_names: Iterable[str],
+    of: str,
+    open_under: tuple[str, ...],
 ) -> None:
-    """`ConfigurationError` names a column that no event has, the `option` that asks for it, and the nearest that there are.
+    """`ConfigurationError` names a column that none `of` them (``"event"``) has, the `option` that asks for it, and the nearest there are.
 
-    Where there are no events (`empty`) every path into measurements and metadata may be.
+    What begins as `open_under` says may be: where there is nothing to see, any path into a box.
     """
-    names = {*known_names, *BOXES}
+    names = set(known_names)
     for name in wanted:
-        if name in names or (empty and name.startswith(("measurements.", "metadata."))):
+        if name in names or name.startswith(open_under):
             continue
-        near = difflib.get_close_matches(name, names, 3)
-        raise ConfigurationError(
-            option,
-            f"no event has {name!r}; "
-            + (f"near it: {', '.join(near)}" if near else "see Event, and metadata.… by path"),
-        )
+        near = ", ".join(difflib.get_close_matches(name, names, 3)) or ", ".join(sorted(names)[:8])
+        raise ConfigurationError(option, f"no {of} has {name!r}; near it: {near}")

@@ -15,10 +15,18 @@ from typing import IO, Any, Final, Protocol
 from msgspec import Struct
 
 from crucible_telemetry.clock import wall_us
-from crucible_telemetry.collect.formats import Format, check_format, format_of
+from crucible_telemetry.collect.formats import (
+    ENDINGS,
+    Format,
+    check_format,
+    format_of,
+    stem_of,
+)
 from crucible_telemetry.errors import ConfigurationError, ExportError
 from crucible_telemetry.export.names import safe_file_name
 
+TRIALS: Final = ".trials"
+"""Before the ending of a file of trials."""
 _parts = itertools.count(1)
 _GZIP: Final = 31
 _LEVEL: Final = 6
@@ -45,17 +53,36 @@ class Squeezer(Protocol):
 
 
 def target_of(
-    path: str | os.PathLike[str] | None, kind: str | None, compression: str | None, name: str
+    path: str | os.PathLike[str] | None,
+    kind: str | None,
+    compression: str | None,
+    name: str,
+    *,
+    trials: bool = False,
 ) -> Target:
     """The file an export writes: `path`, or in the folder `path` (default: here) one named after `name`.
 
-    ``NAME_YYYYmmddTHHMMSSZ.jsonl``; a name that is taken gets a number behind it.
+    ``NAME_YYYYmmddTHHMMSSZ.jsonl`` (for `trials` ``….trials.jsonl``); a name that is taken gets a number.
     """
     given = None if path is None else _path(path)
     if given is not None and not os.path.isdir(given):  # noqa: PTH112 - false, not OSError, for no name at all
         return Target(given, format_of(given.name, kind, compression))
     chosen = check_format(kind or "jsonl", compression)
-    return Target(_free(given or Path(), safe_file_name(name), chosen.ending), chosen)
+    ending = f"{TRIALS if trials else ''}{chosen.ending}"
+    return Target(_free(given or Path(), safe_file_name(name), ending), chosen)
+
+
+def beside(target: Target) -> Target:
+    """The file of trials that belongs to a file of events: ``x.trials.csv`` beside ``x.csv``."""
+    name = f"{stem_of(target.path.name)}{TRIALS}{target.format.ending}"
+    return Target(target.path.with_name(name), target.format)
+
+
+def files_beside(path: Path) -> list[Path]:
+    """Where the trials of a file of events may stand, the likeliest first."""
+    stem = stem_of(path.name)
+    endings = dict.fromkeys((path.name[len(stem) :] or ENDINGS[0], *ENDINGS))
+    return [path.with_name(f"{stem}{TRIALS}{ending}") for ending in endings]
 
 
 def _path(path: Any) -> Path:

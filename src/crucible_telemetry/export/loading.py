@@ -111,6 +111,11 @@ class Loader:
         life.move("stop", last_us, (last_us - first_us) * 1000)
         return life
 
+    @property
+    def in_trials(self) -> bool:
+        """Whether some event says of which item it is."""
+        return any(item is not None for item, *_ in self._trials)
+
     def _counted_as(self, line: Any) -> int:
         if line.event_id:  # all columns are there, so what is not said does not hold
             return flags_of({name: getattr(line, name) for name in _COUNTED})

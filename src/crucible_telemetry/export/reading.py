@@ -7,7 +7,7 @@ with chosen columns gives what it has; its events count as the catalog says.
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from os import PathLike
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
-from msgspec import NODEFAULT
+from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from crucible_telemetry.errors import UnreadableFile
@@ -32,6 +32,14 @@ _DEFAULTS: Final[dict[str, Any]] = {
 _EVENT_FIELDS: Final = fields(Event)
 _NAMES: Final = tuple(field.name for field in _EVENT_FIELDS)
 _TEXTS: Final = frozenset(field.name for field in _EVENT_FIELDS if field.type in (str, str | None))
+
+
+class LineKind(Struct, frozen=True):
+    """What the lines of a file are: a column each of them has, and what makes one of JSON or of columns."""
+
+    required: str
+    of_json: Callable[[bytes], Any]
+    of_columns: Callable[[dict[str, Any]], Any]
 
 
 def _line_type() -> Any:
@@ -81,30 +89,30 @@ def event_of(line: Any) -> Event:
 
 
 def read_lines(
-    path: str | PathLike[str], max_line_bytes: int = MAX_LINE_BYTES
+    path: str | PathLike[str], max_line_bytes: int = MAX_LINE_BYTES, kind: LineKind | None = None
 ) -> Iterator[tuple[int, Any]]:
-    """(number of the line in the file, its `Line`) of each event."""
-    file = Path(path)
+    """(number of the line in the file, its `Line`) of each event, or of what else the lines are."""
+    file, kind = Path(path), kind or EVENTS
     with opened(file) as chunks:
         first = next(chunks, b"")
-        as_csv = _is_csv(file.name, first)
+        as_csv = _is_csv(file.name, first, kind.required)
         lines = Lines(file, max_line_bytes, quoted=as_csv).of(chain([first], chunks))
-        parse: Callable[[bytes], Any] = _json_line
+        parse = kind.of_json
         if as_csv:
             number, head = next(lines, (1, b""))
             with as_unreadable(file, number):
-                parse = _csv_parser(head)
+                parse = _csv_parser(head, kind)
         for number, data in lines:
             with as_unreadable(file, number):
                 line = parse(data)
             yield number, line
 
 
-def _is_csv(name: str, first: bytes) -> bool:
+def _is_csv(name: str, first: bytes, column: str) -> bool:
     """What a file holds is seen by its first bytes (`export` takes ``format=`` for any name), else by its name."""
     start = first.removeprefix(codecs.BOM_UTF8).lstrip()
     named = ".csv" in Path(name.lower()).suffixes[-2:]
-    return not start.startswith(b"{") and (named or b"timestamp_us" in start.partition(b"\n")[0])
+    return not start.startswith(b"{") and (named or column.encode() in start.partition(b"\n")[0])
 
 
 @contextmanager
@@ -124,7 +132,7 @@ def _json_line(data: bytes) -> Any:
     if not line.event_id or not (line.measurements or line.metadata):
         flat = _decode_any(data)
         if BOXES[0] not in flat:
-            return _line_of(_unflattened(flat))
+            return _line_of(flat)
     if line.encoded:
         restore({box: getattr(line, box) for box in BOXES}, line.encoded)
     return line
@@ -140,18 +148,26 @@ def _unflattened(flat: dict[str, Any]) -> dict[str, Any]:
 _PREFIXES: Final = tuple(f"{box}." for box in BOXES)
 
 
-def _line_of(found: dict[str, Any]) -> Any:
-    """A `Line` from fields by name; a text that a spreadsheet made a number is a text again."""
-    for name in _TEXTS & found.keys():
-        if type(found[name]) in (int, float):
+def _line_of(flat: dict[str, Any]) -> Any:
+    """A `Line` from fields by column."""
+    return msgspec.convert(with_texts(_unflattened(flat), _TEXTS), Line)
+
+
+def with_texts(found: dict[str, Any], texts: Iterable[str]) -> dict[str, Any]:
+    """The fields, where a text that a spreadsheet made a number is a text again."""
+    for name in texts:
+        if type(found.get(name)) in (int, float):
             found[name] = str(found[name])
-    return msgspec.convert(found, Line)
+    return found
 
 
-def _csv_parser(head: bytes) -> Callable[[bytes], Any]:
+EVENTS: Final = LineKind("timestamp_us", _json_line, _line_of)
+
+
+def _csv_parser(head: bytes, kind: LineKind) -> Callable[[bytes], Any]:
     names = [text for text, _ in _cells(head.decode().removeprefix("\ufeff"))]
-    if "timestamp_us" not in names:
-        raise ValueError(f"the header has no timestamp_us: {', '.join(names[:8])} …")
+    if kind.required not in names:
+        raise ValueError(f"the header has no {kind.required}: {', '.join(names[:8])} …")
     if len(set(names)) < len(names):
         raise ValueError("a column comes twice")
 
@@ -161,7 +177,7 @@ def _csv_parser(head: bytes) -> Callable[[bytes], Any]:
             raise ValueError(f"{len(row)} cells, and {len(names)} columns in the header")
         values = [read_cell(text, quoted=quoted) for text, quoted in row]
         flat = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        return _line_of(_unflattened(flat))
+        return kind.of_columns(flat)
 
     return parse
 

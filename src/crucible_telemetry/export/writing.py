@@ -3,7 +3,7 @@
 import gc
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -15,6 +15,7 @@ from crucible_telemetry.export.columns import BOXES, Union, check_columns, flat_
 from crucible_telemetry.export.walk import Slice, Walk
 from crucible_telemetry.stores.base import Where
 
+WHAT: Final = ("events", "trials")
 Row = dict[str, Any]
 Step = Mapping[str, Callable[[Any], Any]] | Callable[[Row], Row]
 
@@ -30,8 +31,13 @@ class Wishes(Struct, frozen=True, kw_only=True):
     ``fn(row)`` must be there. Where a header is wanted ``fn(row)``, which may make columns, is asked twice
     for each event. `flat`: JSON Lines by column like CSV, not nested; so is what has `columns`
     or `transformers`.
+
+    `what`: ``"events"``; ``"trials"``, one a line with its scores as ``score.NAME`` (see `export.trials`; all of
+    the above but `where`); by default the events, and where trials have run these too, in a file beside:
+    ``x.trials.csv`` beside ``x.csv``. What chooses among events or changes them writes no such file.
     """
 
+    what: str | None = None
     where: Where | None = None
     columns: tuple[str, ...] | None = None
     transformers: tuple[Step, ...] = ()
@@ -52,6 +58,17 @@ class Wishes(Struct, frozen=True, kw_only=True):
             found += step
         return found
 
+    @property
+    def by_column(self) -> bool:
+        """Whether JSON Lines are flat."""
+        return self.flat or self.columns is not None or bool(self.transformers)
+
+    @property
+    def trials_too(self) -> bool:
+        """Whether trials go into a file beside that of the events."""
+        chosen = self.where or self.columns or self.transformers
+        return self.what is None and not chosen
+
 
 def wishes_of(where: Where | None, options: Mapping[str, Any]) -> Wishes:
     """The options of an export, checked; an unknown one is a `ConfigurationError`."""
@@ -67,7 +84,15 @@ def wishes_of(where: Where | None, options: Mapping[str, Any]) -> Wishes:
     given["transformers"] = _steps(given.get("transformers"))
     if not isinstance(given.get("flat", False), bool):
         raise ConfigurationError("flat", f"want True or False, not {given['flat']!r}")
+    _check_what(given.get("what"), where)
     return Wishes(where=where, **given)
+
+
+def _check_what(what: object, where: Where | None) -> None:
+    if what not in (None, *WHAT):
+        raise ConfigurationError("what", f"want one of {', '.join(WHAT)}, or None, not {what!r}")
+    if what == "trials" and where is not None:
+        raise ConfigurationError("where", "it chooses events; of trials all are written")
 
 
 def _columns(given: Any) -> tuple[str, ...] | None:
@@ -144,8 +169,9 @@ async def _names(walks: Sequence[Walk], wishes: Wishes, *, made: bool) -> Sequen
                 for event, flags in _with_flags(some):
                     new.update(dict.fromkeys(_transformed(event, flags, wishes)))
     names = list(dict.fromkeys((*union.names, *new)))
-    check_columns("transformers", wishes.targets, union.names, empty=not union.events)
-    check_columns("columns", wishes.columns or (), names, empty=not union.events)
+    inside = () if union.events else tuple(f"{box}." for box in BOXES)
+    check_columns("transformers", wishes.targets, (*union.names, *BOXES), "event", inside)
+    check_columns("columns", wishes.columns or (), (*names, *BOXES), "event", inside)
     return wishes.columns or names
 
 
@@ -154,7 +180,7 @@ def _writer(kind: str, names: Sequence[str], wishes: Wishes) -> Callable[[Slice]
         return lambda some: b"".join(_rows(some, kind, names, wishes))
     if kind == "csv":
         return table.Table(names).lines
-    if wishes.flat or wishes.columns is not None:
+    if wishes.by_column:
         return lambda some: b"".join(_rows(some, kind, names, wishes))
     return jsonl.lines
 
@@ -175,28 +201,31 @@ def _with_flags(some: Slice) -> list[tuple[Event, int]]:
 def _transformed(event: Event, flags: int, wishes: Wishes) -> Row:
     row = flat_row(event, flags)
     row |= {box: getattr(event, box) for box in BOXES if box in (wishes.columns or ())}
-    for step in wishes.transformers:
-        row = _stepped(row, step, event)
+    return stepped(row, wishes.transformers, f"event {event.event_id}")
+
+
+def stepped(row: Row, steps: Sequence[Step], of: str) -> Row:
+    """The row after all steps; `ExportError` names the one that failed, and what the row is `of`."""
+    for step in steps:
+        row = _stepped(row, step, of)
     return row
 
 
-def _stepped(row: Row, step: Step, event: Event) -> Row:
+def _stepped(row: Row, step: Step, of: str) -> Row:
     if isinstance(step, Mapping):
-        return row | {
-            name: _asked(fn, row.get(name), event, repr(name)) for name, fn in step.items()
-        }
-    after = _asked(step, row, event, "the row")
+        return row | {name: _asked(fn, row.get(name), of, repr(name)) for name, fn in step.items()}
+    after = _asked(step, row, of, "the row")
     if not isinstance(after, dict):
         kind = type(after).__name__
-        raise ExportError("file", f"event {event.event_id}: a transformer returned {kind}, no dict")
+        raise ExportError("file", f"{of}: a transformer returned {kind}, no dict")
     return {str(name): value for name, value in after.items()}
 
 
-def _asked(fn: Callable[[Any], Any], value: Any, event: Event, what: str) -> Any:
+def _asked(fn: Callable[[Any], Any], value: Any, of: str, what: str) -> Any:
     try:
         return fn(value)
     except Exception as error:
         name = getattr(fn, "__qualname__", repr(fn))
         raise ExportError(
-            "file", f"event {event.event_id}: transformer {name} of {what} raised {told(error)}"
+            "file", f"{of}: transformer {name} of {what} raised {told(error)}"
         ) from error

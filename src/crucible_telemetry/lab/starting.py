@@ -79,7 +79,8 @@ class Starting(Registry):
         `event_filter(event, measurements, metadata) -> bool`, `sampling_rate` (share of traces kept),
         `sampling_strategy`, `seed`, `metrics_config` (see `ct.MetricsConfig`), `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
         `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
-        `on_existing="new"|"resume"|"error"`, `export_on_exit=path`, `prices` (default: the lab's).
+        `on_existing="new"|"resume"|"error"`, `export_on_exit=path` (see `Experiment.export`; trials are written
+        beside it), `prices` (default: the lab's).
 
         Callables run in the drain, in whatever thread drains: they are sync, and must not take a lock
         that is held around an emit.

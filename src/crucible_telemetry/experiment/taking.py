@@ -1,0 +1,65 @@
+"""What of experiments goes into a file: their events, their trials, or both in files side by side."""
+
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from crucible_telemetry.collect.spec import ExperimentSpec
+from crucible_telemetry.collect.trials import TrialRecord
+from crucible_telemetry.export.files import Target, beside, write_file
+from crucible_telemetry.export.trials import TrialTable, trial_chunks
+from crucible_telemetry.export.walk import Walk
+from crucible_telemetry.export.writing import Wishes, chunks_of
+
+
+class Taken(Protocol):
+    """What of an experiment this needs."""
+
+    id: str
+    spec: ExperimentSpec
+
+    async def trials(self) -> list[TrialRecord]:
+        """All trials; an error where they cannot be known."""
+        ...
+
+    async def _known_trials(self) -> list[TrialRecord]:
+        """Those that are known."""
+        ...
+
+    async def _moment(self, wishes: Wishes) -> Walk:
+        """The events as they are now."""
+        ...
+
+
+async def content(
+    experiments: Sequence[Taken], kind: str, wishes: Wishes
+) -> AsyncGenerator[bytes, None]:
+    """The content of one file: the events of all of them, or the trials."""
+    if wishes.what == "trials":
+        tables = [_table(one, await one.trials()) for one in experiments]
+        return trial_chunks(tables, kind, wishes)
+    return chunks_of([await one._moment(wishes) for one in experiments], kind, wishes)
+
+
+async def write(experiments: Sequence[Taken], target: Target, wishes: Wishes) -> Path:
+    """Write the file, and the one of trials beside it where it is wished for and there are any.
+
+    That one first: what cannot be written leaves the file of events as it was.
+    """
+    kind = target.format.kind
+    chunks = await content(experiments, kind, wishes)
+    if wishes.trials_too:
+        tables = [_table(one, await one._known_trials()) for one in experiments]
+        if any(table.records for table in tables):
+            await write_file(beside(target), trial_chunks(tables, kind, wishes))
+    return await write_file(target, chunks)
+
+
+def _table(one: Taken, records: list[TrialRecord]) -> TrialTable:
+    return TrialTable(
+        experiment_id=one.id,
+        experiment_name=one.spec.name,
+        condition=one.spec.condition,
+        tags=one.spec.tags,
+        records=records,
+    )
