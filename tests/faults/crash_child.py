@@ -26,21 +26,15 @@ def die(*_args, **_named):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+DIES = {"having_said": 0.0}
+"""How often it dies in the moment in which something has been confirmed: nothing that comes later saves it."""
+
+
 def say(**what):
-    print(json.dumps(what), flush=True)
-
-
-def having_said(share=0.3):
-    """Dies in the moment in which something has been confirmed: nothing that comes later saves it."""
-    global say
-    plain = say
-
-    def then_die(**what):
-        plain(**what)
-        if "ready" not in what and sometimes(share):
-            die()
-
-    say = then_die
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+    if "ready" not in what and sometimes(DIES["having_said"]):
+        die()
 
 
 def sometimes(share):
@@ -92,7 +86,7 @@ POINTS = {
     "in_transaction": in_transaction,
     "after_commit": after_commit,
     "in_rollups": in_rollups,
-    "having_said": having_said,
+    "having_said": lambda: DIES.update(having_said=0.3),
 }
 
 

@@ -34,7 +34,7 @@ def killed(url, number, point="never"):
         finally:
             child.kill()
     assert child.returncode == -9, f"it ended by itself: {child.returncode}"
-    return confirmed(line for line in lines if line.endswith(b"}") or line.endswith(b"}\n"))
+    return confirmed(line for line in lines if line.endswith((b"}", b"}\n")))
 
 
 def _first_line(child):

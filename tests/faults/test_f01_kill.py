@@ -16,7 +16,7 @@ STORES = {"sqlite": lambda folder: f"sqlite:///{folder}/runs.db"}
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("store", STORES)
-async def test_f01_what_was_confirmed_survives_kills(store, tmp_path, request):
+async def test_f01_what_was_confirmed_survives_kills(store, tmp_path, request, record_property):
     url = STORES[store](tmp_path)
     kills = max(request.config.getoption("--deep"), KILLS)
     ledger, figures = Ledger(), []
@@ -27,7 +27,5 @@ async def test_f01_what_was_confirmed_survives_kills(store, tmp_path, request):
         figures.append(await ledger.check(url, reopen=number % 3 == 0))
     stored = [one["stored"] for one in figures]
     assert stored == sorted(stored)
-    print(
-        f"\n{store}: {kills} kills, {stored[-1]} events, slowest opening "
-        f"{max(one['opened_s'] for one in figures) * 1e3:.0f} ms"
-    )
+    slowest_ms = max(one["opened_s"] for one in figures) * 1e3
+    record_property("kills", f"{kills}, {stored[-1]} events, slowest opening {slowest_ms:.0f} ms")
