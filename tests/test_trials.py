@@ -343,8 +343,9 @@ async def test_scores_and_failures_that_come_after_the_trial_still_count_until_t
 async def test_a_trial_begins_once_and_a_score_that_is_a_text_is_kept_as_privacy_lets_it(lab):
     (exp,) = await arms(lab, 1)
     with exp.trial(item=1) as trial:
-        trial.score(note="a secret answer", bleu=0.5)
+        trial.score(note="a secret answer", answer="secret", label="good", bleu=0.5)
     assert "secret" not in str(trial.record.scores)
+    assert trial.record.scores["label"] == "good"
     assert trial.record.scores["bleu"] == 0.5
     with pytest.raises(ct.LifecycleError, match="begun already"):
         trial.__enter__()

@@ -94,7 +94,7 @@ class Trial:
         if isinstance(value, int) or type(simple) in _NUMBERS:
             return simple
         text = simple if type(simple) is str else text_of(value)
-        return self._collector.preparer.guard.trial_text("text", text)
+        return self._collector.preparer.guard.score_text(name, text)
 
     def __enter__(self) -> Self:
         if self._scope is not None:

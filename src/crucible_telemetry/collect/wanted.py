@@ -14,6 +14,7 @@ from crucible_telemetry.events.odd import MARK_CUT, MARK_INTEGER, MARK_REPR, pla
 from crucible_telemetry.events.privacy import Redactor
 from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.scope import mix
+from crucible_telemetry.events.sensitive import sensitive
 from crucible_telemetry.events.shape import decode_rows, dictionaries, recode
 
 _NUMBERS: Final = frozenset({int, float, bool})
@@ -111,6 +112,11 @@ class Guard:
     def trial_text(self, key: str, value: Any) -> Any:
         """A text of a trial as privacy lets it stand; from any thread, and counted with no event."""
         return self._trial_redactor.value(key, value)
+
+    def score_text(self, name: str, value: Any) -> Any:
+        """A score that is a text: a label (``"good"``) stays as an error's short name does, words of others do not."""
+        known = self.spec.privacy == "none" or sensitive(name)
+        return self.trial_text("text" if known else "reason", value)
 
     def rewritten(self, row: list[Any], marks: "Counter[str]") -> tuple[bytes, bool]:
         """(the row as the user's `redact` wants it, whether that failed): before all else is done with it."""
