@@ -101,8 +101,8 @@ def test_f32_a_bomb_of_empty_lines_is_refused_by_its_ratio(tmp_path, monkeypatch
 )  # fmt: skip
 async def test_f32_a_figure_that_no_experiment_has_is_refused(tmp_path, field, value):
     line = LINE.decode()[:-2] + f',"{field}":{value}}}\n'
-    (tmp_path / "a.jsonl").write_text(LINE.decode() + line)
-    with pytest.raises(ct.UnreadableFile, match=rf"line 2: .*({field}|literal)"):
+    (tmp_path / "a.jsonl").write_text(LINE.decode() * 1500 + line + LINE.decode())
+    with pytest.raises(ct.UnreadableFile, match=rf"line 1,501: .*({field}|literal)"):
         await ct.load(tmp_path / "a.jsonl")
 
 

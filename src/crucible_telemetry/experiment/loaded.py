@@ -25,7 +25,7 @@ from crucible_telemetry.events.shape import Row
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.export.loading import Loader
 from crucible_telemetry.export.opening import MAX_LINE_BYTES
-from crucible_telemetry.export.reading import as_unreadable, read_lines
+from crucible_telemetry.export.reading import read_lines
 from crucible_telemetry.export.trials import beside_of, not_there, read_trials
 from crucible_telemetry.export.walk import Walk
 from crucible_telemetry.export.writing import Wishes
@@ -217,8 +217,7 @@ class _Filling:
             raise UnreadableFile(
                 str(self._path), number, f"it holds {self._ids()}: choose one, experiment="
             )
-        with as_unreadable(self._path, number):
-            self._loader.add(line)
+        self._loader.add(number, line)
 
     def done(self) -> Loader:
         """The filled loader; without a line an empty one."""
@@ -241,4 +240,4 @@ class _Filling:
         own = {} if line is None else {"condition": line.condition, "tags": line.tags}
         shown = name if name.strip() else experiment_id
         spec = make_spec(shown, {**own, **self._options})
-        return Loader(ExperimentReader(experiment_id, spec, Trials()))
+        return Loader(ExperimentReader(experiment_id, spec, Trials()), self._path)

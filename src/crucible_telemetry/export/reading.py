@@ -64,6 +64,7 @@ def _line_type() -> Any:
             ("encoded", dict[str, str], {}),
         ],
         kw_only=True,
+        gc=False,  # a line refers to nothing that refers to it
     )
 
 
@@ -103,8 +104,11 @@ def read_lines(
             with as_unreadable(file, number):
                 parse = _csv_parser(head, kind)
         for number, data in lines:
-            with as_unreadable(file, number):
+            try:
                 line = parse(data)
+            except Exception:  # a context for each line would cost a tenth of it
+                with as_unreadable(file, number):
+                    raise
             yield number, line
 
 
