@@ -21,6 +21,7 @@ from crucible_telemetry.export.cells import (
     nested,
     read_cell,
 )
+from crucible_telemetry.export.reading import EVENTS, _csv_parser
 
 pytestmark = pytest.mark.asyncio
 DAY_US = 1_700_000_000_000_000
@@ -49,6 +50,15 @@ def unquoted(text):
     if text.startswith('"'):
         return text[1:-1].replace('""', '"'), True
     return text, False
+
+
+@given(st.lists(st.text("a,\"'\n1") | st.integers() | st.lists(st.text('",'))))
+async def test_a_line_comes_apart_into_the_cells_it_was_made_of(values):
+    names = ["timestamp_us", *(f"metadata.k{at}" for at in range(len(values)))]
+    head = ",".join(names).encode()
+    line = ",".join(map(cell, [1, *values])).encode()
+    read = _csv_parser(head, EVENTS)(line)
+    assert read.metadata == {f"k{at}": value for at, value in enumerate(values)}
 
 
 NUMBERED = st.sampled_from(

@@ -28,6 +28,7 @@ import binascii
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -173,6 +174,7 @@ def column_name(*path: str) -> str:
     return ".".join([key.replace("\\", "\\\\").replace(".", "\\.") for key in path])
 
 
+@lru_cache(maxsize=1024)
 def column_path(name: str) -> tuple[str, ...]:
     """The path of keys of a column."""
     path = [""]

@@ -71,7 +71,11 @@ def _line_type() -> Any:
 Line: Final = _line_type()
 _decode_line: Final = msgspec.json.Decoder(Line).decode
 _decode_any: Final = msgspec.json.Decoder(dict[str, Any]).decode
-_CELL: Final = re.compile(r'(?:"((?:[^"]|"")*)"|([^",]*))(,|\Z)').match
+# A cell with its quotes; where none begins, all that is left (so that no line takes longer than its length).
+_CELLS: Final = re.compile(r'((?:"[^"]*+(?:""[^"]*+)*+"|[^",]*+)(?=,)|.+),?', re.DOTALL).findall
+_MOST_KNOWN: Final = 8192
+_LONGEST_KNOWN: Final = 64
+_IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def read_events(
@@ -169,31 +173,42 @@ EVENTS: Final = LineKind("timestamp_us", _json_line, _line_of)
 
 
 def _csv_parser(head: bytes, kind: LineKind) -> Callable[[bytes], Any]:
-    names = [text for text, _ in _cells(head.decode().removeprefix("\ufeff"))]
+    names = [_bare(cell) for cell in _cells(head.decode().removeprefix("\ufeff"))]
     if kind.required not in names:
         raise ValueError(f"the header has no {kind.required}: {', '.join(names[:8])} …")
     if len(set(names)) < len(names):
         raise ValueError("a column comes twice")
+    known = _Known()
 
     def parse(line: bytes) -> Any:
-        row = list(_cells(line.decode()))
+        row = _cells(line.decode())
         if len(row) != len(names):
             raise ValueError(f"{len(row)} cells, and {len(names)} columns in the header")
-        values = [read_cell(text, quoted=quoted) for text, quoted in row]
-        flat = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        return kind.of_columns(flat)
+        flat = dict(zip(names, map(known.__getitem__, row), strict=True))
+        return kind.of_columns({name: value for name, value in flat.items() if value is not None})
 
     return parse
 
 
-def _cells(line: str) -> Iterator[tuple[str, bool]]:
-    at = 0
-    while True:
-        found = _CELL(line, at)
-        if found is None:
-            raise ValueError(f"a quote out of place behind character {at}")
-        text, bare, end = found.groups()
-        yield (bare, False) if text is None else (text.replace('""', '"'), True)
-        at = found.end()
-        if not end:
-            return
+class _Known(dict[str, Any]):
+    """The values of cells; short ones, most of which come again, are read once."""
+
+    def __missing__(self, text: str) -> Any:
+        value = read_cell(_bare(text), quoted=text.startswith('"'))
+        short = len(text) <= _LONGEST_KNOWN and type(value) in _IMMUTABLE
+        if short and len(self) < _MOST_KNOWN:
+            self[text] = value
+        return value
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line, in their quotes."""
+    cells: list[str] = _CELLS(line + ",")
+    if ",".join(cells) != line:
+        at = len(line) - len(cells[-1]) + 1
+        raise ValueError(f"a quote out of place behind character {max(at, 0)}")
+    return cells
+
+
+def _bare(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
