@@ -4,7 +4,7 @@ A keep knows experiments (a record each), their words (shapes, models and error 
 trials, their events as blocks of columns, and roll-ups. Everything a moment changes is one `Change`, and
 `write` takes it in one transaction: after a crash either all of it is there or nothing. Stores
 (`kept.py`) read through `load`; nothing else is asked of a back-end, so that SQLite, PostgreSQL or another
-one differ in these six verbs only.
+one differ in these verbs only.
 """
 
 from typing import Any, Protocol
@@ -99,4 +99,8 @@ class Keep(Protocol):
 
     async def close(self) -> None:
         """Let go of files and connections; twice is once."""
+        ...
+
+    def disown(self) -> None:
+        """In a child of `fork`: files and connections are the parent's; neither use nor close them."""
         ...

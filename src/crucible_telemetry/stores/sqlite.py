@@ -9,12 +9,11 @@ number), `trials`, `blocks` (events), `rollups`. Records and words are msgpack. 
 says that a file is ours, `user_version` which format it has.
 """
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-import anyio
-import anyio.to_thread
 import apsw
 import msgspec
 
@@ -22,6 +21,7 @@ from crucible_telemetry.errors import StoreDamaged, StoreRefused, StoreUnavailab
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest, encoded, info_of
 from crucible_telemetry.stores.keeping import Change, ExperimentChange, KeptExperiment, Rollup, Word
+from crucible_telemetry.stores.worker import Worker
 
 T = TypeVar("T")
 Durability = Literal["normal", "full"]
@@ -29,7 +29,10 @@ Durability = Literal["normal", "full"]
 FORMAT: Final = 1
 APPLICATION_ID: Final = 0x43525543
 """``CRUC``."""
-BUSY_MS: Final = 5_000
+OPEN_BUSY_MS: Final = 5_000
+"""How long opening waits for another process that holds the file."""
+BUSY_MS: Final = 500
+"""How long a write does; it is tried again, and who waits for it is told so within a second."""
 SCHEMA: Final = """
 CREATE TABLE experiments (
   id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, started_us INTEGER NOT NULL,
@@ -70,8 +73,8 @@ class SqliteKeep:
         self.path, self._durability = path, durability
         self._writing: apsw.Connection | None = None
         self._reading: apsw.Connection | None = None
-        self._one_writer = anyio.CapacityLimiter(1)
-        self._one_reader = anyio.CapacityLimiter(1)
+        self._writer_thread = Worker("crucible-sqlite-writer")
+        self._reader_thread = Worker("crucible-sqlite-reader")
 
     @property
     def url(self) -> str:
@@ -110,16 +113,28 @@ class SqliteKeep:
 
     async def close(self) -> None:
         """See `Keep.close`."""
-        with anyio.CancelScope(shield=True):
-            await self._as_writer(self._close)
+        try:
+            # One after the other: a connection is closed in the thread that used it last.
+            await self._as_reader(self._close_reading)
+            await self._as_writer(self._close_writing)
+        finally:
+            self._reader_thread.end()
+            self._writer_thread.end()
+
+    def disown(self) -> None:
+        """See `Keep.disown`."""
+        for connection in (self._reading, self._writing):
+            if connection is not None:
+                _abandon(connection)
+        self._reading = self._writing = None
 
     # -- in the threads -------------------------------------------------------------------------
 
     async def _as_writer(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(lambda: self._guarded(work), limiter=self._one_writer)
+        return await self._writer_thread.run(lambda: self._guarded(work))
 
     async def _as_reader(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(lambda: self._guarded(work), limiter=self._one_reader)
+        return await self._reader_thread.run(lambda: self._guarded(work))
 
     def _guarded(self, work: Callable[[], T]) -> T:
         """SQLite's errors as ours."""
@@ -145,26 +160,30 @@ class SqliteKeep:
         level = "FULL" if self._durability == "full" else "NORMAL"
         writing.execute(f"PRAGMA synchronous={level}")
         self._reading = self._connected()
+        writing.set_busy_timeout(BUSY_MS)
         ids = [row[0] for row in writing.execute("SELECT id FROM experiments ORDER BY rowid")]
         return [self._kept(one) for one in ids]
 
     def _connected(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
-        connection.set_busy_timeout(BUSY_MS)
+        connection.set_busy_timeout(OPEN_BUSY_MS)
         return connection
 
     def _check_format(self, connection: apsw.Connection) -> None:
+        if _is_empty(connection):
+            # Immediate, and looked at again inside: another process may make it in this moment.
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                if _is_empty(connection):
+                    connection.execute(SCHEMA)
+                    connection.pragma("application_id", APPLICATION_ID)
+                    connection.pragma("user_version", FORMAT)
+            connection.execute("COMMIT")
         application = connection.pragma("application_id")
         found = connection.pragma("user_version")
-        empty = not connection.execute("SELECT count(*) FROM sqlite_master").get
-        if empty and not found:
-            with connection:
-                connection.execute(SCHEMA)
-                connection.pragma("application_id", APPLICATION_ID)
-                connection.pragma("user_version", FORMAT)
-        elif application != APPLICATION_ID:
+        if application != APPLICATION_ID:
             raise StoreRefused(self.url, "is a database of another program")
-        elif found != FORMAT:
+        if found != FORMAT:
             raise StoreRefused(
                 self.url, f"has format {found}; this version reads {FORMAT}: update the library"
             )
@@ -229,14 +248,11 @@ class SqliteKeep:
 
     def _load(self, experiment_id: str, block: BlockInfo) -> Columns:
         named = f"experiment {experiment_id!r}, events {block.first_seq} to {block.last_seq}"
-        data = (
-            self._reader()
-            .execute(
-                "SELECT data FROM blocks WHERE experiment = ? AND first_seq = ?",
-                (experiment_id, block.first_seq),
-            )
-            .get
-        )
+        query = "SELECT data FROM blocks WHERE experiment = ? AND first_seq = ?"
+        try:
+            data = self._reader().execute(query, (experiment_id, block.first_seq)).get
+        except apsw.CorruptError as error:
+            raise StoreDamaged(self.url, f"{named}: {error}") from error
         if data is None:
             raise StoreDamaged(self.url, f"{named}: not there")
         if digest(data) != block.digest:
@@ -249,11 +265,15 @@ class SqliteKeep:
             for table, column in _TABLES.items():
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (experiment_id,))  # noqa: S608 - our own names
 
-    def _close(self) -> None:
-        for connection in (self._reading, self._writing):
-            if connection is not None:
-                connection.close()
-        self._reading = self._writing = None
+    def _close_reading(self) -> None:
+        connection, self._reading = self._reading, None
+        if connection is not None:
+            connection.close()
+
+    def _close_writing(self) -> None:
+        connection, self._writing = self._writing, None
+        if connection is not None:
+            connection.close()
 
     def _writer(self) -> apsw.Connection:
         if self._writing is None:
@@ -272,6 +292,17 @@ class SqliteKeep:
             "file_bytes": self.path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         }
+
+
+def _is_empty(connection: apsw.Connection) -> bool:
+    """Whether nobody has made anything of the file yet."""
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").get
+    return not tables and not connection.pragma("user_version")
+
+
+def _abandon(connection: apsw.Connection) -> None:
+    """Never close it: closing in a child of `fork` could fold the parent's journal into the file."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _write_block(connection: apsw.Connection, one: str, columns: Columns) -> BlockInfo:

@@ -44,27 +44,29 @@ class Totals:
             self.valid, self.voided = False, True
             self._buckets.clear()
             return ()
+        sent: dict[Key, Bucket] = {}
         for level_s in LEVELS_S:
             for part in fresh:
-                await self._add(counted(part, self.origin_us, level_s), level_s)
+                await self._add(counted(part, self.origin_us, level_s), level_s, sent)
+        self._sent = sent
         return tuple(
             Rollup(level_s, start_us, packed(bucket))
             for (level_s, start_us), bucket in self._sent.items()
         )
 
-    async def _add(self, more: dict[int, Bucket], level_s: int) -> None:
+    async def _add(self, more: dict[int, Bucket], level_s: int, sent: dict[Key, Bucket]) -> None:
         for start_us, bucket in more.items():
             key = (level_s, start_us)
-            before = self._sent.get(key) or await self._before(key)
-            self._sent[key] = before.plus(bucket)
+            before = sent.get(key) or await self._before(key)
+            sent[key] = before.plus(bucket)
 
     async def _before(self, key: Key) -> Bucket:
-        """What is written of a bucket."""
+        """What is written of a bucket: read once, since a write that nobody heard the end of may follow."""
         found = self._buckets.get(key)
         if found is None:
             level_s, start_us = key
             rows = await self._keep.rollups(self._id, level_s, start_us, start_us + 1)
-            found = unpacked(rows[0].cells) if rows else Bucket()
+            found = self._buckets[key] = unpacked(rows[0].cells) if rows else Bucket()
         return found
 
     def written(self) -> None:
