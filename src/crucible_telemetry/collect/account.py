@@ -3,6 +3,8 @@
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.progress import Counts, Health
 from crucible_telemetry.events.mailbox import Gate
+from crucible_telemetry.stores.base import StoreHealth
+from crucible_telemetry.stores.lasting import Lasting
 
 
 def counts_of(collector: Collector) -> Counts:
@@ -26,7 +28,7 @@ def counts_of(collector: Collector) -> Counts:
 
 def health_of(collector: Collector, state: str, failed_metrics: dict[str, str]) -> Health:
     """Read once."""
-    box, progress = collector.box, collector.progress
+    box, progress, store = collector.box, collector.progress, collector.store
     return Health(
         state=state,
         in_flight=box.accepted - progress.consumed,
@@ -43,4 +45,5 @@ def health_of(collector: Collector, state: str, failed_metrics: dict[str, str]) 
         marks=dict(progress.marks),
         quarantine=progress.quarantine,
         errors={**collector.preparer.guard.first_error, **failed_metrics},
+        store=store.health() if isinstance(store, Lasting) else StoreHealth(),
     )

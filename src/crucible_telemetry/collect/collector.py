@@ -30,6 +30,7 @@ from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.loops import LoopHandle, Signal
 from crucible_telemetry.stores.base import Store
+from crucible_telemetry.stores.lasting import Lasting
 
 LINGER_S: Final = 0.02
 MAX_FAILURES: Final = 4
@@ -92,8 +93,8 @@ class Collector(WaitingRoom):
                     await self._hurry.wait()
             self._hurry.clear()
             while len(box):
-                if getattr(self.store, "full", False):  # it waits for its disk, and emitters for us
-                    await self.store.has_room()  # type: ignore[attr-defined]
+                if isinstance(self.store, Lasting):  # it waits for its disk, and emitters for us
+                    await self.store.has_room()
                 if not self._drain_as_actor():
                     await anyio.sleep(ASIDE_S)
                 elif self.put_off:

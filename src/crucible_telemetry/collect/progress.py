@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from crucible_telemetry.events.columns import Columns, Reader
 from crucible_telemetry.metrics.board import Board
+from crucible_telemetry.stores.base import StoreHealth
 
 KEPT_QUARANTINED: Final = 100
 
@@ -86,7 +87,10 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """How collecting goes. Times in ms, sizes in events; `marks` counts what was replaced, by kind."""
+    """How collecting goes. Times in ms, sizes in events; `marks` counts what was replaced, by kind.
+
+    `store`: whether what was collected can be kept, see `StoreHealth`.
+    """
 
     state: str
     in_flight: int
@@ -103,6 +107,7 @@ class Health(Struct, frozen=True, kw_only=True):
     marks: dict[str, int]
     quarantine: tuple[Quarantined, ...]
     errors: dict[str, str]
+    store: StoreHealth = StoreHealth()
 
 
 class FlushResult(Struct, frozen=True, kw_only=True):

@@ -88,6 +88,7 @@ class ExperimentSpec(Struct, frozen=True, kw_only=True):
     on_existing: Literal["new", "resume", "error"] = "new"
     export_on_exit: Any = None
     prices: Any = None
+    store: Any = None
 
     @property
     def sampled(self) -> bool:
@@ -102,7 +103,6 @@ class ExperimentSpec(Struct, frozen=True, kw_only=True):
 LATER: Final = {
     "alerts": "alert rules come with the ledger",
     "budget": "budgets come with the ledger",
-    "store": "stores that last come next; this version keeps experiments in memory",
     "system_metrics": "sampling the machine comes with the integrations",
     "cluster": "many machines come last",
 }

@@ -31,6 +31,11 @@ def placed(error: BaseException | None) -> str:
     return f"{kind} at {frames[0]}" if frames else kind
 
 
+def told(error: BaseException) -> str:
+    """An error by its type and text: for one that a user's set-up raised, not what an event held."""
+    return f"{type(error).__name__}: {_said(error)}"
+
+
 def _said(error: BaseException) -> str:
     try:
         return str(error)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import LIVING, State
 from crucible_telemetry.collect.trials import Trials
-from crucible_telemetry.errors import ConfigurationError, NotBuiltYet
+from crucible_telemetry.errors import ConfigurationError, NotBuiltYet, StoreError
+from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.lab.records import (
     Lived,
@@ -68,6 +70,21 @@ def is_alive(owner: Owner) -> bool:
         return True
     began = process.began(owner.pid)
     return began is not None and began == owner.began
+
+
+def heard(store: str) -> Callable[[StoreError | None], None]:
+    """What is told when a store's trouble begins and ends: in the log, and as an event on the bus."""
+
+    def tell(trouble: StoreError | None) -> None:
+        if trouble is None:
+            log.warning("%s takes events again", store)
+            announce("crucible.store.recovered", {"count": 1}, {"store": store})
+        else:
+            log.warning("events wait in memory: %s", trouble)
+            said = {"store": store, "error": str(trouble)}
+            announce("crucible.store.waiting", {"count": 1}, said)
+
+    return tell
 
 
 class News:
@@ -145,6 +162,7 @@ class Durable:
 
     def __init__(self, keep: Keep) -> None:
         self.keep, self.writer, self.owner = keep, Writer(keep), here()
+        self.writer.tell = heard(keep.url)
         self.records: dict[str, Record] = {}
         """Of the experiments that were found, by id: as they were written."""
 
@@ -161,9 +179,13 @@ class Durable:
         return KeptStore(kept, reader, self.keep, self.writer)
 
     def follow(self, collector: Collector, life: Life) -> None:
-        """Write what is new of an experiment from now on, its events and what is beside them."""
+        """Write what is new of an experiment from now on, its events and what is beside them.
+
+        One with a store of its own is no part of the keep.
+        """
         store = collector.store
-        assert isinstance(store, KeptStore)  # noqa: S101 - made by `store` above
+        if not isinstance(store, KeptStore):
+            return
         store.news = News(collector, life, self.owner)
         self.writer.members[store.id] = store
 
@@ -174,12 +196,6 @@ class Durable:
         return (
             news.now() if isinstance(news, News) else self.records[collector.reader.experiment_id]
         )
-
-    async def settled(self, experiment_id: str) -> None:
-        """Write what is new of an experiment, and say so when it cannot be written now."""
-        trouble = await self.writer.settled()
-        if trouble is not None:
-            log.warning("experiment %r is not on the disk yet: %s", experiment_id, trouble)
 
     async def finish(self) -> dict[str, str]:
         """The last commit, and what could not be saved of each experiment, by id."""

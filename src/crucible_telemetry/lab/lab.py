@@ -24,6 +24,7 @@ from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.runtime.children import ChildSpec, Node
 from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
 from crucible_telemetry.runtime.supervisor import Supervisor
+from crucible_telemetry.stores.own import factory_of
 
 
 class Lab(Starting):
@@ -43,6 +44,9 @@ class Lab(Starting):
     day)`` that returns such an entry or None; what it does not know is looked up in the price library
     (extra ``[prices]``) at the event's own time. False prices nothing. Nobody knows: the call is
     `unpriced`. An experiment may be given prices of its own.
+
+    `store`: a user's own `crucible_telemetry.stores.Store` for the events of every experiment: the class, a
+    factory ``(experiment_id, reader) -> Store``, or the dotted name ``"package.module:Class"`` of one.
     """
 
     def __init__(  # noqa: PLR0913 - keyword options, each with a default
@@ -55,16 +59,18 @@ class Lab(Starting):
         privacy_key: bytes | None = None,
         prices: Any = None,
         durability: str = "normal",
+        store: Any = None,
         **options: Any,
     ) -> None:
         own = {
-            "durability": durability, "handle_signals": handle_signals, "max_event_bytes": max_event_bytes,
+            "store": store, "durability": durability, "handle_signals": handle_signals, "max_event_bytes": max_event_bytes,
             "close_timeout_s": close_timeout_s, "privacy_key": privacy_key,
         }  # fmt: skip
         check_lab(url, own, options)
         super().__init__(read_prices(prices))
         keep = keep_of(url, durability)
         self._durable = None if keep is None else Durable(keep)
+        self._own_store = None if store is None else factory_of(store)
         self._unheard = Unheard(lambda: self._any_living)
         self.state = "new"
         self._handle_signals = handle_signals
@@ -167,6 +173,7 @@ class Lab(Starting):
                 await self._export_on_exit(experiment)
             if self._durable is not None:
                 await self._keep_the_rest(self._durable)
+            await self._close_own_stores()
         if limit.cancelled_caught:
             self._report["lab"] = f"closing took longer than {self._close_timeout_s:g} s"
         self._unheard.listen(on=False)

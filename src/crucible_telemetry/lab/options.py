@@ -8,6 +8,7 @@ from typing import Any, Final
 from crucible_telemetry.collect.spec import LATER, LIVING, ExperimentSpec
 from crucible_telemetry.errors import ConfigurationError, NotBuiltYet
 from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab.durable import MEMORY
 from crucible_telemetry.lab.records import GIVEN_AGAIN
 
 LATER_VERBS: Final = {
@@ -33,6 +34,10 @@ def check_lab(url: object, options: Mapping[str, Any], unknown: Mapping[str, Any
     signals, size = options["handle_signals"], options["max_event_bytes"]
     limit_s, key = options["close_timeout_s"], options["privacy_key"]
     durability = options["durability"]
+    if options["store"] is not None and os.fspath(url) not in MEMORY:  # type: ignore[call-overload]
+        raise ConfigurationError(
+            "store", f"experiments of {url!r} are kept there; give store= to one experiment"
+        )
     _check("durability", durability in ("normal", "full"), "'normal' or 'full'", durability)
     _check("handle_signals", isinstance(signals, bool), "True or False", signals)
     whole = isinstance(size, int) and not isinstance(size, bool)

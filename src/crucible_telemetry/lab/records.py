@@ -23,7 +23,7 @@ CALLABLES: Final = ("event_filter", "sampling_strategy", "custom_metrics", "enri
 """Options that are code: named in a record, and given again by who goes on."""
 GIVEN_AGAIN: Final = (*CALLABLES, "prices", "export_on_exit")
 """Options that may be given when an experiment is reopened."""
-_NOT_KEPT: Final = ("name", "on_existing", "prices", *CALLABLES)
+_NOT_KEPT: Final = ("name", "on_existing", "prices", "store", *CALLABLES)
 
 
 class Owner(Struct, frozen=True):

@@ -13,6 +13,7 @@ from crucible_telemetry.clock import monotonic_ns, wall_us
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.pricelist import Own
+from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import LIVING, make_spec, next_state
 from crucible_telemetry.collect.trials import Trials
@@ -23,7 +24,7 @@ from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab.assemble import assembled, recounted
-from crucible_telemetry.lab.durable import Durable, Found, trials_of
+from crucible_telemetry.lab.durable import Durable, Found, heard, trials_of
 from crucible_telemetry.lab.options import taken_up
 from crucible_telemetry.lab.records import (
     GIVEN_AGAIN,
@@ -43,7 +44,9 @@ from crucible_telemetry.runtime.supervisor import Supervisor
 from crucible_telemetry.stores.base import Store
 from crucible_telemetry.stores.keeping import KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
+from crucible_telemetry.stores.lasting import Lasting
 from crucible_telemetry.stores.memory import MemoryStore
+from crucible_telemetry.stores.own import Factory, OwnStore, factory_of, opened
 
 RESTARTS: Final = Intensity(restarts=3, period_s=5.0)
 BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
@@ -58,6 +61,7 @@ class Starting(Registry):
 
     state: str
     _durable: Durable | None
+    _own_store: Factory | None
     _loop: LoopHandle | None
     _supervisor: Supervisor
     _unheard: Unheard
@@ -105,10 +109,14 @@ class Starting(Registry):
         experiment = Experiment(experiment_id, spec, collector, life, self)
         self._experiments[experiment_id] = experiment
         try:
+            if collector.store.last_seq:
+                await self._go_on(experiment, collector)
             await self._run(experiment, collector, life)
         except BaseException:
             self._forget(experiment_id)
             self._unclaim(experiment_id)
+            if isinstance(collector.store, OwnStore):
+                spawn_root(collector.store.abandon, f"crucible-abandon-{experiment_id}")
             raise
         return experiment
 
@@ -123,7 +131,9 @@ class Starting(Registry):
         experiment = self.get_experiment(experiment_id)
         old = self._collectors[experiment_id]
         if self._durable is None or not isinstance(old.store, KeptStore):
-            raise ConfigurationError("reopen", "in memory an experiment dies with its process")
+            raise ConfigurationError(
+                "reopen", "only what a durable lab keeps itself can be gone on with"
+            )
         life = experiment._life
         next_state(experiment_id, life.state, "reopen")
         record = self._durable.record_of(old)
@@ -141,6 +151,14 @@ class Starting(Registry):
         await experiment._tell_again()
         await self._run(experiment, collector, life)
         return experiment
+
+    async def _go_on(self, experiment: Experiment, collector: Collector) -> None:
+        """Begin behind the events that a user's own store holds already."""
+        stored = collector.store.last_seq
+        board, span_us = await recounted(collector.store, collector.reader)
+        collector.progress = replace(collector.progress, live=board, live_us=span_us, stored=stored)
+        collector.earlier = Counts(emitted=stored, stored=stored)
+        await experiment._tell_again()
 
     async def _run(self, experiment: Experiment, collector: Collector, life: Life) -> None:
         """Start collecting, and open the experiment's route."""
@@ -160,7 +178,15 @@ class Starting(Registry):
             self._open_route(experiment, collector)
         self._unheard.listen(on=True)
         if self._durable is not None:
-            await self._durable.settled(experiment_id)
+            await self._settle(collector)
+
+    async def _settle(self, collector: Collector) -> None:
+        """Make durable what is new of an experiment, and say so when that cannot be done now."""
+        store = collector.store
+        trouble = await store.settled() if isinstance(store, Lasting) else None
+        if trouble is not None:
+            one = collector.reader.experiment_id
+            log.warning("experiment %r is not durable yet: %s", one, trouble)
 
     def _restore(self, found: Found) -> None:
         """An experiment of an earlier process, to be read, and to be gone on with when it is reopened."""
@@ -196,6 +222,11 @@ class Starting(Registry):
         return collector
 
     def _new_store(self, experiment_id: str, reader: ExperimentReader) -> Store:
+        own = self._own_store if reader.spec.store is None else factory_of(reader.spec.store)
+        if own is not None:
+            store = opened(own, experiment_id, reader)
+            store.committer.tell = heard(f"the {store.name} of {experiment_id}")
+            return store
         if self._durable is None:
             return MemoryStore(reader)
         nothing = KeptExperiment(id=experiment_id, record=b"", words=[], trials=[], blocks=[])
@@ -203,10 +234,11 @@ class Starting(Registry):
 
     def _child(self, experiment_id: str, collector: Collector) -> ChildSpec:
         # Temporary: when it gives up, this experiment has failed and its siblings go on.
-        collecting = ChildSpec("collector", collector.run, backoff=BACKOFF)
-        supervisor = Supervisor(
-            experiment_id, [collecting], intensity=RESTARTS, on_event=self._heard
-        )
+        children = [ChildSpec("collector", collector.run, backoff=BACKOFF)]
+        if isinstance(collector.store, OwnStore):
+            committer = collector.store.committer
+            children.insert(0, ChildSpec("committer", committer.run, backoff=BACKOFF))
+        supervisor = Supervisor(experiment_id, children, intensity=RESTARTS, on_event=self._heard)
         return supervisor.as_child(restart=Restart.TEMPORARY)
 
     def _open_route(self, experiment: Experiment, collector: Collector) -> None:
@@ -233,13 +265,28 @@ class Starting(Registry):
             if not self._any_living:
                 self._unheard.listen(on=False)
 
+    async def _close_own_stores(self) -> None:
+        """The last commit of users' own stores, each with its share of the time."""
+        own = [
+            (one, store)
+            for one, collector in self._collectors.items()
+            if isinstance(store := collector.store, OwnStore)
+        ]
+        for one, store in own:
+            trouble: object = f"closing took longer than {self._close_timeout_s:g} s"
+            # A little less than there is, so that what one could not save is still told of each.
+            with anyio.move_on_after(0.8 * self._close_timeout_s / len(own)):
+                trouble = await store.finish()
+            if trouble is not None:
+                self._report[one] = f"{store.waiting_rows} events are not durable: {trouble}"
+
     async def _let_go(self, experiment: Experiment) -> None:
         with anyio.move_on_after(self._close_timeout_s), suppress(CrucibleError):
             # Its supervisor may have given up in this very moment, or the lab have been closed.
             if self.state == "open":
                 await self._supervisor.stop_child(experiment.id)
-        if self._durable is not None and self.state == "open":
-            await self._durable.settled(experiment.id)
+        if self.state == "open":
+            await self._settle(self._collectors[experiment.id])
         with anyio.move_on_after(self._close_timeout_s) as limit:
             await self._export_on_exit(experiment)
         if limit.cancelled_caught:

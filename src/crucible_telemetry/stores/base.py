@@ -27,7 +27,7 @@ from crucible_telemetry.stores.where import (
 
 __all__ = [
     "Between", "Comparison", "Ge", "Gt", "Last", "LastN", "Le", "Lt", "Ne", "OneOf", "Page",
-    "Position", "Query", "Store", "Where", "Window", "committed", "instant_us", "matches", "to_us", "window_query",
+    "Position", "Query", "Store", "StoreHealth", "Where", "Window", "committed", "instant_us", "matches", "to_us", "window_query",
 ]  # fmt: skip
 
 Position = tuple[int, int]
@@ -173,6 +173,25 @@ class Page(Struct, frozen=True):
 
     events: list[Event]
     position: Position | None
+
+
+class StoreHealth(Struct, frozen=True, kw_only=True):
+    """How keeping goes. Sizes in events, times in ms; memory is always ``ok`` with nothing waiting.
+
+    `state`: ``ok``; ``waiting`` (the disk or server cannot take anything now; it is tried again) or ``refused``
+    (trying again will hardly help), with the `reason` and since when (`since_us`, µs since the epoch).
+    `waiting`: stored, and not durable yet. `spilled`: of these in a temporary file, `spilled_total` so far.
+    """
+
+    state: str = "ok"
+    reason: str | None = None
+    since_us: int | None = None
+    waiting: int = 0
+    spilled: int = 0
+    spilled_total: int = 0
+    commits: int = 0
+    commit_ms_last: float = 0.0
+    commit_ms_max: float = 0.0
 
 
 class Store(Protocol):

@@ -15,10 +15,10 @@ from crucible_telemetry.errors import StoreDamaged
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.shape import SHAPES, ShapeTable
-from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.base import check_count
 from crucible_telemetry.stores.blocks import BlockInfo
 from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperiment
+from crucible_telemetry.stores.lasting import FULL_ROWS, Lasting
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
 from crucible_telemetry.stores.segments import Place, Segment, State, taken
 from crucible_telemetry.stores.shelf import Hands, Shelf
@@ -28,8 +28,6 @@ from crucible_telemetry.stores.totals import Totals
 from crucible_telemetry.stores.walked import WalkedStore, following
 from crucible_telemetry.stores.writer import Writer
 
-FULL_ROWS: Final = 262_144
-"""Events that may wait for the writer; then the collector leaves further ones in the mailbox."""
 SPILL_ROWS: Final = 2 * FULL_ROWS
 """Events that may wait in memory; what emitters add beyond that goes to a temporary file."""
 GATHER_ROWS: Final = FULL_ROWS
@@ -57,7 +55,7 @@ class _Sent(Struct, frozen=True):
     record: bytes | None
 
 
-class KeptStore(WalkedStore):
+class KeptStore(WalkedStore, Lasting):
     """A `Store` in a keep; `writer` commits for it, and `news` says what else there is to write."""
 
     def __init__(
@@ -70,7 +68,8 @@ class KeptStore(WalkedStore):
         shapes: ShapeTable = SHAPES,
     ) -> None:
         check_count(segment_rows, "segment_rows")
-        super().__init__(reader)
+        WalkedStore.__init__(self, reader)
+        Lasting.__init__(self, writer, kept.blocks[-1].last_seq if kept.blocks else 0)
         self.id, self._keep, self._writer = kept.id, keep, writer
         self._segment_rows = segment_rows
         self._spelling = Spelling(reader, kept.words, shapes)
@@ -79,11 +78,7 @@ class KeptStore(WalkedStore):
         self._written_parts: frozenset[tuple[int, int]] = frozenset()
         self._sent: _Sent | None = None
         self._record: bytes | None = None
-        self.written_seq = kept.blocks[-1].last_seq if kept.blocks else 0
-        self.spilled_rows = 0
-        """Events in a temporary file, since the keep has been unavailable for long."""
         self._spills = Spill()
-        self.room = Signal()
         self.news: News | None = None
         self.totals = Totals(keep, kept.id, min((b.min_us for b in kept.blocks), default=None))
         self._begin(tuple(Shelf.written(block) for block in kept.blocks), [])
@@ -135,33 +130,7 @@ class KeptStore(WalkedStore):
                 return
             shelf.held = None
             self.spilled_rows += len(segment.columns)
-
-    async def has_room(self) -> None:
-        """Wait while so much waits for the writer that no more should come."""
-        while self.full:
-            self.room.clear()
-            if self.full:
-                self._writer.hurry()
-                await self.room.wait()
-
-    @property
-    def waiting_rows(self) -> int:
-        """Events that are not on the disk yet."""
-        return self.last_seq - self.written_seq
-
-    @property
-    def full(self) -> bool:
-        """Whether so much waits for the writer that no more should come."""
-        return self.waiting_rows >= FULL_ROWS
-
-    async def commit(self) -> None:
-        """Return when all that was appended before is on the disk; `StoreError` when it cannot be now."""
-        target = self.last_seq
-        while self.written_seq < target:
-            trouble = await self._writer.settled()
-            if trouble is not None and self.written_seq < target:
-                raise trouble
-        await checkpoint()
+            self.spilled_total += len(segment.columns)
 
     # -- what the writer asks -------------------------------------------------------------------
 

@@ -2,24 +2,17 @@
 
 Stores take batches at once and keep them in memory; every `interval_s`, or sooner when somebody waits, the
 writer gathers what is new of each into one transaction. What could not be written stays where it is
-and is gathered again: a crash of the writer, a full disk or a server that is away lose nothing. What waits
-is bounded: a store that holds too much is `full`, and its collector then leaves events in the mailbox.
+and is gathered again. What waits is bounded: a store that holds too much is `full`, and its collector then
+leaves events in the mailbox.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
-
-import anyio
+from collections.abc import Sequence
+from typing import Protocol
 
 from crucible_telemetry.clock import monotonic_ns
-from crucible_telemetry.errors import StoreError, StoreUnavailable
-from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.blocks import BlockInfo
+from crucible_telemetry.stores.committing import INTERVAL_S, Committer
 from crucible_telemetry.stores.keeping import ExperimentChange, Keep
-
-INTERVAL_S: Final = 0.2
-RETRY_S: Final = (0.1, 2.0)
-"""The first and the longest wait before a write that failed is tried again."""
 
 
 class Member(Protocol):
@@ -44,99 +37,13 @@ class Member(Protocol):
         ...
 
 
-class Writer:
-    """Commits for its members; `run` is supervised, the rest outlives its crashes."""
+class Writer(Committer):
+    """Commits for its members, in one transaction of a keep."""
 
     def __init__(self, keep: Keep, interval_s: float = INTERVAL_S) -> None:
+        super().__init__(interval_s)
         self.keep = keep
         self.members: dict[str, Member] = {}
-        self.trouble: StoreError | None = None
-        """Why the last commit failed; None when it did not."""
-        self.tell: Callable[[StoreError | None], Any] = lambda _trouble: None
-        """Told when trouble begins (the error) and when it is over (None)."""
-        self.commits = 0
-        self.commit_ns_last = self.commit_ns_max = 0
-        self._interval_s = interval_s
-        self._dirty, self._hurry = Signal(), Signal()
-        self._asked = self._answered = 0
-        self._turn = Signal()
-        self._running = False
-        self._one = anyio.Lock()
-
-    # -- what stores ask ------------------------------------------------------------------------
-
-    def wake(self) -> None:
-        """Something is to be written. From any thread."""
-        self._dirty.set()
-
-    def hurry(self) -> None:
-        """Wait no longer: somebody waits, or a store is full."""
-        self._dirty.set()
-        self._hurry.set()
-
-    async def settled(self) -> StoreError | None:
-        """Wait for a commit that begins after this call; the error when it failed."""
-        if not self._running:
-            return await self.commit()
-        self._asked += 1
-        mine = self._asked
-        while self._answered < mine and self._running:
-            self.hurry()
-            await self._turn.wait()
-        return self.trouble if self._answered >= mine else await self.commit()
-
-    def retire(self) -> None:
-        """The actor writes no more: who waits, and the last commit, do so themselves.
-
-        It may have died with its loop, in the middle of a commit that never ended.
-        """
-        self._running, self._one = False, anyio.Lock()
-        self._answer(self._answered)
-
-    # -- the actor ------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Gather and commit, for ever. A crash is the supervisor's to answer."""
-        self._running = True
-        try:
-            await self._serve()
-        finally:
-            self._running = False
-            self._answer(self._answered)  # who waits commits for himself
-
-    async def _serve(self) -> None:
-        wait_s = RETRY_S[0]
-        self.hurry()  # what was gathered before a crash
-        while True:
-            await self._dirty.wait()
-            with anyio.move_on_after(self._interval_s):
-                await self._hurry.wait()
-            if await self.commit() is None:
-                wait_s = RETRY_S[0]
-            else:
-                await anyio.sleep(wait_s)
-                wait_s = min(2 * wait_s, RETRY_S[1])
-                self._dirty.set()
-
-    async def commit(self) -> StoreError | None:
-        """Write what is new now; the error when it could not be written."""
-        async with self._one:
-            return await self._committed()
-
-    async def _committed(self) -> StoreError | None:
-        self._dirty.clear()
-        self._hurry.clear()
-        asked = self._asked
-        try:
-            await self._commit()
-        except StoreError as error:
-            self._report(error)
-            return error
-        else:
-            self._report(None)
-        finally:
-            self._answer(asked)
-        return None
 
     async def _commit(self) -> None:
         gathered, changes = [], []
@@ -151,23 +58,4 @@ class Writer:
         infos = await self.keep.write(tuple(changes))
         for member, blocks in zip(gathered, infos, strict=True):
             member.written(blocks)
-        self.commits += 1
-        self.commit_ns_last = monotonic_ns() - began_ns
-        self.commit_ns_max = max(self.commit_ns_max, self.commit_ns_last)
-
-    def _report(self, trouble: StoreError | None) -> None:
-        before, self.trouble = self.trouble, trouble
-        if (before is None) != (trouble is None):
-            self.tell(trouble)
-
-    def _answer(self, asked: int) -> None:
-        self._answered = max(self._answered, asked)
-        turn, self._turn = self._turn, Signal()
-        turn.set()
-
-    @property
-    def state(self) -> str:
-        """``ok``, ``waiting`` (a later try may do) or ``refused``."""
-        if self.trouble is None:
-            return "ok"
-        return "waiting" if isinstance(self.trouble, StoreUnavailable) else "refused"
+        self._took(began_ns)
