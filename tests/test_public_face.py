@@ -22,7 +22,7 @@ ON_AN_EXPERIMENT = {
     "active_seconds", "archive", "cleanup", "count_events", "counts", "events", "export", "export_error", "failure",
     "flush", "health", "id", "live", "metrics", "name", "open_spans", "pages", "pause", "pause_count",
     "paused_seconds", "reopen", "reset_live", "resume", "scope", "series", "span", "spec", "state", "stop", "stream",
-    "subscribe", "trial", "trials", "trials_done", "window", "windowed_metrics",
+    "subscribe", "to_arrow", "to_pandas", "to_polars", "trial", "trials", "trials_done", "window", "windowed_metrics",
 }  # fmt: skip
 ON_A_LAB = {
     "archive", "calculate_metrics", "cleanup", "close", "compare_experiments", "estimate_cost", "experiment",
@@ -32,7 +32,8 @@ ON_A_LAB = {
 }  # fmt: skip
 ON_A_FILE = {
     "archive", "count_events", "events", "export", "flush", "id", "live", "metrics", "name", "pages", "path",
-    "reset_live", "spec", "state", "stream", "subscribe", "trials", "window", "windowed_metrics",
+    "reset_live", "spec", "state", "stream", "subscribe", "to_arrow", "to_pandas", "to_polars",
+    "trials", "window", "windowed_metrics",
 }  # fmt: skip
 OPTIONAL = ("numpy", "scipy", "rich", "typer", "trio", "pandas", "pyarrow", "sortedcontainers")
 
@@ -152,10 +153,8 @@ async def test_verbs_and_options_that_are_not_built_yet_raise_at_the_call(tmp_pa
             lab.restore("file:///x"),
             lab.sql("select 1"),
             exp.archive("file:///x"),
-            exp.export(tmp_path / "x.parquet"),
             lab.start_experiment("b", budget=5),
             lab.start_experiment("b", alerts=[]),
-            lab.start_experiment("b", export_on_exit=tmp_path / "x.parquet"),
         ]
         for call in calls:
             with pytest.raises(ct.NotBuiltYet, match="is not built yet"):

@@ -91,9 +91,9 @@ def test_an_option_that_is_not_built_yet_says_so(option):
         make_spec("a", {option: {}})
 
 
-def test_a_file_in_a_format_not_built_yet_is_refused_before_the_run_not_after():
-    with pytest.raises(NotBuiltYet, match="export_on_exit"):
-        make_spec("a", {"export_on_exit": "run.parquet"})
+def test_a_file_in_no_format_is_refused_before_the_run_not_after():
+    with pytest.raises(ConfigurationError, match="export_on_exit"):
+        make_spec("a", {"export_on_exit": "run.feather"})
     assert make_spec("a", {"export_on_exit": "run.jsonl.gz"}).export_on_exit == "run.jsonl.gz"
 
 

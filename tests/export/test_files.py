@@ -97,12 +97,6 @@ async def test_what_cannot_be_written_is_said_before_anything_is(
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".arrow", ".feather"])
-async def test_tables_are_not_built_yet(exp, tmp_path, ending):
-    with pytest.raises(ct.NotBuiltYet, match=r"this version writes \.csv, \.jsonl"):
-        await exp.export(tmp_path / f"e{ending}")
-
-
 async def test_events_that_came_in_any_order_are_written_in_order_of_time(
     exp, tmp_path, monkeypatch
 ):

@@ -5,15 +5,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from crucible_telemetry.errors import ConfigurationError, NotBuiltYet
+from crucible_telemetry.errors import ConfigurationError
 
-KINDS: Final = ("csv", "jsonl")
+LINES: Final = ("csv", "jsonl")
+TABLES: Final = ("parquet", "arrow")
+KINDS: Final = (*LINES, *TABLES)
 COMPRESSIONS: Final = ("gz", "zst")
-LATER: Final = ("parquet", "arrow", "feather")
 
 
 class Format(Struct, frozen=True):
-    """What a file holds (``"csv"``, ``"jsonl"``) and how it is compressed (``"gz"``, ``"zst"``, None)."""
+    """What a file holds (``"csv"``, ``"jsonl"``, ``"parquet"``, ``"arrow"``) and how it is compressed (``"gz"``, ``"zst"``, None)."""
 
     kind: str
     compression: str | None = None
@@ -40,38 +41,47 @@ def stem_of(name: str) -> str:
 def format_of(name: str, kind: str | None = None, compression: str | None = None) -> Format:
     """The format a file's name asks for; what is given in words stands before it.
 
-    `ConfigurationError` names what can be written, `NotBuiltYet` what comes later.
+    `ConfigurationError` names what can be written, and the extra that is missing.
     """
     stem, _, last = name.lower().rpartition(".")
     if last in COMPRESSIONS:
         compression = compression or last
         last = stem.rpartition(".")[2]
     if kind is None and last not in KINDS:
-        if last in LATER:
-            raise NotBuiltYet(f"export to {name!r}", f"this version writes {_words(KINDS)}")
         raise ConfigurationError(
             "path",
             f"{name!r} does not say its format: end it in {_words(KINDS)} "
-            f"(with {_words(COMPRESSIONS)} behind it for a compressed file), or give format=",
+            f"(with {_words(COMPRESSIONS)} behind the first two for a compressed file), or give format=",
         )
     return check_format(kind or last, compression)
 
 
 def check_format(kind: str, compression: str | None) -> Format:
     """The format, if it can be written here."""
-    if kind in LATER:
-        raise NotBuiltYet(f"format={kind!r}", f"this version writes {_words(KINDS)}")
     if kind not in KINDS:
         raise ConfigurationError("format", f"want one of {', '.join(KINDS)}, not {kind!r}")
     if compression is not None and compression not in COMPRESSIONS:
         raise ConfigurationError(
             "compression", f"want one of {', '.join(COMPRESSIONS)}, or None, not {compression!r}"
         )
+    if kind in TABLES:
+        return _table(kind, compression)
     if compression == "zst" and find_spec("zstandard") is None:
         raise ConfigurationError(
             "compression", "zst needs the package zstandard: pip install 'crucible-telemetry[zstd]'"
         )
     return Format(kind, compression)
+
+
+def _table(kind: str, compression: str | None) -> Format:
+    if compression is not None:
+        raise ConfigurationError("compression", f".{kind} needs none around it: leave it out")
+    if find_spec("pyarrow") is None:
+        raise ConfigurationError(
+            "format",
+            f".{kind} needs the package pyarrow: pip install 'crucible-telemetry[parquet]'",
+        )
+    return Format(kind)
 
 
 def _words(endings: tuple[str, ...]) -> str:

@@ -21,6 +21,7 @@ from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.errors import LifecycleError, NotBuiltYet
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.routes import Name
+from crucible_telemetry.experiment.frames import Frames
 from crucible_telemetry.experiment.taking import content, write
 from crucible_telemetry.export.files import squeezed, target_of
 from crucible_telemetry.export.walk import Walk
@@ -33,15 +34,12 @@ LIVE_DRAIN_NS: Final = 100_000_000
 LATER_VERBS: Final = {
     "quality": "data quality reports come with the stores that last",
     "checkpoint": "checkpoints come with the stores that last",
-    **dict.fromkeys(
-        ("to_arrow", "to_pandas", "to_polars"), "tables come with the other export formats"
-    ),
     "plot": "plots come with the live page",
 }
 """Verbs of an experiment whose part is not built yet, and what they wait for."""
 
 
-class Questions:
+class Questions(Frames):
     """The reading verbs of an `Experiment`; all flush first while it runs, and read what is stored after."""
 
     _collector: Collector
@@ -189,8 +187,8 @@ class Questions:
     ) -> Path:
         """Write the events that fit `where` to a file, as they are at this moment; returns its path.
 
-        The format comes from the name (``.csv``, ``.jsonl``, with ``.gz`` or ``.zst`` behind it) or from
-        `format` and `compression`; without a path, or in a folder, the file is called
+        The format comes from the name (``.csv``, ``.jsonl``, with ``.gz`` or ``.zst`` behind it; ``.parquet``,
+        ``.arrow``) or from `format` and `compression`; without a path, or in a folder, the file is called
         ``NAME_YYYYmmddTHHMMSSZ.jsonl``. Folders are made; the file is whole or not there (`ExportError`).
 
         Where trials have run they are written beside, ``x.trials.csv`` beside ``x.csv``; ``what="trials"``

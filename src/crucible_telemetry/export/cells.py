@@ -76,8 +76,25 @@ def cell(value: Any) -> str:
     return _json_cell(value) if kind in (bytes, list, dict, tuple) else text_cell(str(value))
 
 
+def json_text(value: Any) -> str:
+    """Any value as JSON; NaN and infinities, when they stand alone, as bare words."""
+    if type(value) is float and not math.isfinite(value):
+        return float_word(value)
+    return _encode(sayable(_bytes_marked(value), "", {})).decode()
+
+
+def json_value(text: str) -> Any:
+    """The value of `json_text`; ValueError for what is no JSON."""
+    if text in FLOATS:
+        return FLOATS[text]
+    try:
+        return _bytes_back(_decode(text.encode()))
+    except msgspec.DecodeError as error:
+        raise ValueError(f"no JSON: {error}") from error
+
+
 def _json_cell(value: Any) -> str:
-    text = _encode(sayable(_bytes_marked(value), "", {})).decode()
+    text = json_text(value)
     return '"' + text.replace('"', '""') + '"'
 
 
@@ -150,10 +167,7 @@ def _quoted(text: str) -> Any:
         return text[1:]
     if not text.startswith(("[", "{")):
         return text
-    try:
-        return _bytes_back(_decode(text.encode()))
-    except msgspec.DecodeError as error:
-        raise ValueError(f"no JSON: {error}") from error
+    return json_value(text)
 
 
 def _bytes_back(value: Any) -> Any:

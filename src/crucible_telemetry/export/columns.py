@@ -6,7 +6,7 @@ were first seen.
 """
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +18,11 @@ from crucible_telemetry.events.event import GENERIC_SHAPE, Event
 from crucible_telemetry.events.known import known
 from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries
 from crucible_telemetry.export.cells import column_name, flattened
+from crucible_telemetry.export.flat import BOXES
 from crucible_telemetry.export.walk import Slice
 
 FLAGS: Final = {"ends": ENDS, "llm": LLM, "wraps": WRAPS, "marked": MARKED}
 RANK: Final = "rank"
-BOXES: Final = ("measurements", "metadata")
 OF_EVENT: Final = tuple(field.name for field in fields(Event) if field.name not in BOXES)
 FIXED: Final = (*OF_EVENT, *FLAGS, RANK)
 MAX_COLUMNS: Final = 16_384
@@ -48,6 +48,8 @@ class Union:
     def __init__(self) -> None:
         self.categories: dict[str, None] = {}
         self.keys: dict[str, None] = {}
+        self.made: dict[str, None] = {}
+        """Columns of rows that transformers made."""
         self.events = 0
         self._settled: set[int] = set()
 
@@ -70,6 +72,10 @@ class Union:
             else:
                 self._add_shape(shape, rows)
 
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Take in a row by column that a transformer made."""
+        self.made.update(dict.fromkeys(row))
+
     def check_size(self) -> None:
         """`ConfigurationError` when a file of all columns would be more commas than values."""
         if len(self.keys) > MAX_COLUMNS:
@@ -91,14 +97,23 @@ class Union:
                 [v for v in values if type(v) is dict and v] if dict in map(type, values) else []
             )
             if len(boxes) < len(values):
-                self.keys.setdefault(name)
+                self._saw(
+                    name,
+                    values if not boxes else [v for v in values if type(v) is not dict or not v],
+                )
             for box in boxes:
-                self.keys.update(dict.fromkeys(key for key, _ in flattened(name, box)))
+                for key, value in flattened(name, box):
+                    self._saw(key, (value,))
 
     def _add_one(self, name: str, measurements: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._add_category(name, measurements.keys() | metadata.keys())
         for box, values in zip(BOXES, (measurements, metadata), strict=True):
-            self.keys.update(dict.fromkeys(key for key, _ in flattened(box, values)))
+            for key, value in flattened(box, values):
+                self._saw(key, (value,))
+
+    def _saw(self, name: str, values: Sequence[Any]) -> None:
+        """Values of a key's column."""
+        self.keys.setdefault(name)
 
     def _add_category(self, name: str, keys: Collection[str]) -> None:
         names = (field.name for field in known(name).fields if field.may_be_in(keys))

@@ -21,7 +21,7 @@ from msgspec.structs import fields
 from crucible_telemetry.errors import UnreadableFile
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.export.cells import nested, read_cell
-from crucible_telemetry.export.columns import BOXES
+from crucible_telemetry.export.flat import BOXES
 from crucible_telemetry.export.opening import MAX_LINE_BYTES, Lines, opened
 from crucible_telemetry.export.words import restore
 

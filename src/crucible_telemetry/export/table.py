@@ -4,19 +4,16 @@ Comma, double quotes, a line feed behind each line, UTF-8 without a mark (RFC 41
 Cells are made a column at a time, for rows of one shape together.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
 
 from crucible_telemetry.events.columns import RANK_SHIFT, RANKS
-from crucible_telemetry.events.event import GENERIC_SHAPE
-from crucible_telemetry.events.fields import read_fields
-from crucible_telemetry.events.known import known
-from crucible_telemetry.events.shape import HEADER, SHAPES, Row, dictionaries
-from crucible_telemetry.export.cells import Cells, cell, cells, column_name, flattened
-from crucible_telemetry.export.columns import BOXES, FLAGS, OF_EVENT, RANK
+from crucible_telemetry.export.cells import Cells, cell, cells
+from crucible_telemetry.export.columns import FLAGS, OF_EVENT, RANK
+from crucible_telemetry.export.flat import BOXES, flat_columns
 from crucible_telemetry.export.walk import Slice
 from crucible_telemetry.export.words import utf8
 
@@ -55,37 +52,9 @@ class Table:
         flags = some.columns.flags[some.rows]
         columns = {name: _cells_of(given[name]) for name in self._own} | _flag_columns(flags)
         if self._others:
-            read = self._generic(rows) if shape == GENERIC_SHAPE else self._found(shape, rows)
-            columns |= {name: values for name, values in read if name in self._others}
+            read = flat_columns(shape, rows)
+            columns |= {name: cells(values) for name, values in read if name in self._others}
         return _joined([columns.get(name, "") for name in self.names], len(rows))
-
-    def _found(self, shape: int, rows: list[Row]) -> Iterator[tuple[str, Cells]]:
-        """Columns of categories and keys, which all rows of a shape share."""
-        of = SHAPES.by_id[shape]
-        values = list(zip(*rows, strict=True))[HEADER:]
-        split = len(of.measurement_keys)
-        boxes = (
-            dict(zip(of.measurement_keys, values[:split], strict=True)),
-            dict(zip(of.metadata_keys, values[split:], strict=True)),
-        )
-        for field in known(of.name).fields:
-            if field.name in self._others and field.may_be_in(of.keys):
-                yield field.name, cells(field.read_columns(*boxes, len(rows)))
-        for name, box in zip(BOXES, boxes, strict=True):
-            for key, column in box.items():
-                yield from _key_columns(f"{name}.{column_name(key)}", column)
-
-    def _generic(self, rows: list[Row]) -> Iterable[tuple[str, Cells]]:
-        """The same for rows that have keys of their own, one by one."""
-        columns: dict[str, list[str]] = {}
-        for at, row in enumerate(rows):
-            event, numbers, words = dictionaries(row)
-            said = dict(read_fields(known(event).fields, numbers, words))
-            for name, box in zip(BOXES, (numbers, words), strict=True):
-                said |= flattened(name, box)
-            for name, value in said.items():
-                columns.setdefault(name, [""] * len(rows))[at] = cell(value)
-        return columns.items()
 
 
 def _cells_of(values: Iterable[Any]) -> Cells:
@@ -107,18 +76,6 @@ def _joined(columns: Sequence[Cells], rows: int) -> Iterable[str]:
             pieces += [repeat(shared, rows), column]
             shared = ""
     return map("".join, zip(*pieces, repeat(shared, rows), strict=True))
-
-
-def _key_columns(name: str, values: Sequence[Any]) -> Iterable[tuple[str, Cells]]:
-    """The columns of one key: its own, and those of the dictionaries some rows have in it."""
-    if dict not in set(map(type, values)):
-        return [(name, cells(values))]
-    columns: dict[str, list[str]] = {name: [""] * len(values)}
-    for at, value in enumerate(values):
-        inner = flattened(name, value) if type(value) is dict and value else ((name, value),)
-        for column, item in inner:
-            columns.setdefault(column, [""] * len(values))[at] = cell(item)
-    return columns.items()
 
 
 def _flag_columns(flags: Any) -> dict[str, Cells]:

@@ -7,6 +7,7 @@ the epoch, `duration_ns` is the trial's wall time; a trial that is open has no `
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -16,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from crucible_telemetry.collect.formats import TABLES
 from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.errors import UnreadableFile
 from crucible_telemetry.events.event import Outcome
@@ -23,7 +25,9 @@ from crucible_telemetry.export import jsonl, table
 from crucible_telemetry.export.cells import flattened, nested
 from crucible_telemetry.export.columns import check_columns
 from crucible_telemetry.export.files import files_beside
+from crucible_telemetry.export.kinds import TypedUnion
 from crucible_telemetry.export.reading import LineKind, as_unreadable, read_lines, with_texts
+from crucible_telemetry.export.tables import Batches, file_of
 from crucible_telemetry.export.words import restore
 from crucible_telemetry.export.writing import Row, Wishes, stepped
 
@@ -76,6 +80,11 @@ async def trial_chunks(
 ) -> AsyncGenerator[bytes, None]:
     """The content of a file of these trials, some a chunk; `ConfigurationError` for columns that none has."""
     names = _names(tables, wishes)
+    if kind in TABLES:
+        async with aclosing(_as_table(kind, names, list(_rows(tables, wishes)))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        return
     if kind == "csv":
         yield table.header(names)
     written, lines = _writer(kind, names, wishes), list[bytes]()
@@ -88,6 +97,24 @@ async def trial_chunks(
             await checkpoint()
     if lines:
         yield b"".join(lines)
+
+
+async def _as_table(
+    kind: str, names: Sequence[str], rows: list[Row]
+) -> AsyncGenerator[bytes, None]:
+    union = TypedUnion()
+    for row in rows:
+        union.add_row(row)
+    batches = Batches(union.kinds(names))
+
+    async def filled() -> AsyncGenerator[Any, None]:
+        for at in range(0, len(rows), _ROWS):
+            yield batches.of_rows(rows[at : at + _ROWS])
+            await checkpoint()
+
+    async with aclosing(file_of(kind, batches.schema, filled())) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
 def _writer(kind: str, names: Sequence[str], wishes: Wishes) -> Callable[[Row], bytes]:

@@ -89,7 +89,7 @@ class Walk:
         self._query = Query(where=where, upto_seq=store.last_seq)
         self._stretches: list[Query] | None = None
 
-    async def slices(self) -> AsyncGenerator[Slice, None]:
+    async def slices(self, most_rows: int = SLICE) -> AsyncGenerator[Slice, None]:
         """All of them, in order of (time, seq); the loop gets its turn after each slice."""
         if self._stretches is None:
             self._stretches = await self._survey()
@@ -97,7 +97,7 @@ class Walk:
             parts = [part async for part in self._store.columns(stretch)]
             await checkpoint()
             for part, rows in _in_order(parts):
-                for some in _bounded(part, rows):
+                for some in _bounded(part, rows, most_rows):
                     yield Slice(part, some, self._reader)
                     await checkpoint()
                     self._check()
@@ -161,14 +161,14 @@ def _joined(parts: list[Columns]) -> Columns:
     return joined
 
 
-def _bounded(part: Columns, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Runs of at most `SLICE` rows, and about `SLICE_BYTES`."""
+def _bounded(part: Columns, rows: NDArray[np.intp], most_rows: int) -> Iterator[NDArray[np.intp]]:
+    """Runs of at most this many rows, and about `SLICE_BYTES`."""
     offsets = part.payload.offsets.astype(np.int64)
     sizes = np.cumsum(offsets[rows + 1] - offsets[rows])
     at = 0
     while at < len(rows):
         before = int(sizes[at - 1]) if at else 0
         fits = int(np.searchsorted(sizes, before + SLICE_BYTES, "right"))
-        end = max(min(at + SLICE, fits), at + 1)
+        end = max(min(at + most_rows, fits), at + 1)
         yield rows[at:end]
         at = end

@@ -3,19 +3,25 @@
 import gc
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
+from crucible_telemetry.collect.formats import TABLES
 from crucible_telemetry.errors import ConfigurationError, ExportError
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.odd import told
-from crucible_telemetry.export import jsonl, table
-from crucible_telemetry.export.columns import BOXES, Union, check_columns, flat_row
-from crucible_telemetry.export.walk import Slice, Walk
+from crucible_telemetry.export import jsonl, table, tables
+from crucible_telemetry.export.columns import Union, check_columns, flat_row
+from crucible_telemetry.export.flat import BOXES
+from crucible_telemetry.export.kinds import TypedUnion
+from crucible_telemetry.export.walk import SLICE, Slice, Walk
 from crucible_telemetry.stores.base import Where
 
+T = TypeVar("T")
 WHAT: Final = ("events", "trials")
+TABLE_SLICE: Final = 4096
+"""Events made a record batch at once: about 8 ms."""
 Row = dict[str, Any]
 Step = Mapping[str, Callable[[Any], Any]] | Callable[[Row], Row]
 
@@ -124,11 +130,17 @@ async def chunks_of(
 
     `ConfigurationError` for columns that no event has.
     """
+    if kind in TABLES:
+        schema, batches = await batches_of(walks, wishes)
+        async with aclosing(batches), aclosing(tables.file_of(kind, schema, batches)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        return
     names: Sequence[str] = ()
     if kind == "csv" or wishes.columns is not None:
-        names = await _names(walks, wishes, made=wishes.makes_columns)
+        names = await _names(walks, wishes, Union(), made=wishes.makes_columns)
     elif wishes.targets:
-        await _names(walks, wishes, made=False)
+        await _names(walks, wishes, Union(), made=False)
     lines = _writer(kind, names, wishes)
     if kind == "csv":
         yield table.header(names)
@@ -137,7 +149,32 @@ async def chunks_of(
             yield _uncollected(lines, some)
 
 
-def _uncollected(lines: Callable[[Slice], bytes], some: Slice) -> bytes:
+async def batches_of(
+    walks: Sequence[Walk], wishes: Wishes
+) -> tuple[Any, AsyncGenerator[Any, None]]:
+    """The Arrow schema of these walks, and their events as record batches of it.
+
+    What columns there are and what they hold is found out first, in a walk of its own.
+    """
+    union = TypedUnion()
+    made = bool(wishes.transformers)
+    names = await _names(walks, wishes, union, made=made)
+    batches = tables.Batches(union.kinds(names))
+
+    def batch(some: Slice) -> Any:
+        if not made:
+            return batches.batch(some)
+        return batches.of_rows([_transformed(*one, wishes) for one in _with_flags(some)])
+
+    async def filled() -> AsyncGenerator[Any, None]:
+        async with aclosing(_slices(walks, TABLE_SLICE)) as slices:
+            async for some in slices:
+                yield _uncollected(batch, some)
+
+    return batches.schema, filled()
+
+
+def _uncollected(lines: Callable[[Slice], T], some: Slice) -> T:
     """The lines, without a garbage collection meanwhile: what is made is gone again at the end of it."""
     collecting = gc.isenabled()
     gc.disable()
@@ -149,17 +186,17 @@ def _uncollected(lines: Callable[[Slice], bytes], some: Slice) -> bytes:
             gc.enable()
 
 
-async def _slices(walks: Sequence[Walk]) -> AsyncGenerator[Slice, None]:
+async def _slices(walks: Sequence[Walk], rows: int = SLICE) -> AsyncGenerator[Slice, None]:
     for walk in walks:
-        async with aclosing(walk.slices()) as slices:
+        async with aclosing(walk.slices(rows)) as slices:
             async for some in slices:
                 yield some
 
 
-async def _names(walks: Sequence[Walk], wishes: Wishes, *, made: bool) -> Sequence[str]:
+async def _names(
+    walks: Sequence[Walk], wishes: Wishes, union: Union, *, made: bool
+) -> Sequence[str]:
     """The columns to write: those wished for, else the union over all events and (`made`) what is made of them."""
-    union = Union()
-    new: dict[str, None] = {}
     async with aclosing(_slices(walks)) as slices:
         async for some in slices:
             union.add(some)
@@ -167,8 +204,8 @@ async def _names(walks: Sequence[Walk], wishes: Wishes, *, made: bool) -> Sequen
                 union.check_size()
             if made:
                 for event, flags in _with_flags(some):
-                    new.update(dict.fromkeys(_transformed(event, flags, wishes)))
-    names = list(dict.fromkeys((*union.names, *new)))
+                    union.add_row(_transformed(event, flags, wishes))
+    names = list(dict.fromkeys((*union.names, *union.made)))
     inside = () if union.events else tuple(f"{box}." for box in BOXES)
     check_columns("transformers", wishes.targets, (*union.names, *BOXES), "event", inside)
     check_columns("columns", wishes.columns or (), (*names, *BOXES), "event", inside)
