@@ -5,7 +5,6 @@ import random
 import anyio
 
 import crucible_telemetry as ct
-from crucible_telemetry.analysis.welch import Moments, welch
 
 SPEED_MS = {"prompt-a": 6.0, "prompt-b": 5.0}
 
@@ -21,12 +20,12 @@ async def run(trial: ct.Trial) -> None:
         trial.score(correct=random.random() < 0.8)
 
 
-def latency(summary: ct.Summary) -> Moments:
+def latency(summary: ct.Summary) -> ct.stats.Moments:
     """Number, mean and variance of the latency, for Welch's test."""
     figures = summary.latency
     assert figures.mean is not None
     assert figures.variance is not None
-    return Moments(figures.count, figures.mean, figures.variance)
+    return ct.stats.Moments(figures.count, figures.mean, figures.variance)
 
 
 async def main() -> None:
@@ -42,7 +41,7 @@ async def main() -> None:
             assert experiment.counts.emitted == experiment.counts.stored == 3 * 80
             correct = [record.scores["correct"] for record in await experiment.trials()]
             print(f"{experiment.name}: {sum(correct)} of {len(correct)} correct")
-        result = welch(latency(await a.metrics()), latency(await b.metrics()))
+        result = ct.stats.welch_t(latency(await a.metrics()), latency(await b.metrics()))
         low, high = result.interval
         print(
             f"mean latency, b − a: {result.estimate:+.2f} ms, 95 % interval {low:+.2f} to {high:+.2f}"

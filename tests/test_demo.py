@@ -10,7 +10,6 @@ import trio
 from rich.console import Console
 from trio.testing import MockClock
 
-from crucible_telemetry.analysis.welch import Moments, welch
 from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.demo import figures, replay, run, screen, traces
 from crucible_telemetry.errors import ExportError
@@ -24,6 +23,7 @@ from crucible_telemetry.metrics.figures import (
     Summary,
     Tokens,
 )
+from crucible_telemetry.stats import Moments, welch_t
 
 
 def call(**given):
@@ -149,7 +149,7 @@ def test_figures_are_in_the_seconds_of_the_trace():
 def test_an_experiment_without_a_call_has_no_figures_and_no_interval():
     empty = summary()
     assert figures.figures(empty, 6).mean_s is None
-    result = welch(figures.moments(empty, 6), figures.moments(empty, 6))
+    result = welch_t(figures.moments(empty, 6), figures.moments(empty, 6))
     assert "no interval: needs two values" in screen.difference(result, 0.1)
 
 
@@ -185,7 +185,7 @@ def test_the_live_table_has_a_column_for_each_experiment():
 
 
 def test_the_difference_is_a_sentence_with_its_interval():
-    result = welch(Moments(150, 2.35, 0.2), Moments(150, 2.49, 0.15))
+    result = welch_t(Moments(150, 2.35, 0.2), Moments(150, 2.49, 0.15))
     sentence = screen.difference(result, 0.136)
     assert "treatment − control: +0.140 s, 95% interval +0.045 to +0.235 s" in sentence
     assert "published +0.136 s" in sentence

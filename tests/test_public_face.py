@@ -16,7 +16,7 @@ FACE = {
     "OneOf", "Outcome", "QueryError", "Span", "Summary", "Trial", "TrialRecord",
     "UnknownExperiment", "UnreadableFile", "Where", "__version__", "attach", "attach_many", "bind", "catalog",
     "current_experiment", "current_span", "detach", "estimate_cost", "execute", "execute_nowait", "instrument",
-    "list_handlers", "llm_call", "load", "read_events", "span", "testing",
+    "list_handlers", "llm_call", "load", "read_events", "span", "stats", "testing",
 }  # fmt: skip
 ON_AN_EXPERIMENT = {
     "active_seconds", "archive", "cleanup", "count_events", "counts", "events", "export", "export_error", "failure",
@@ -35,7 +35,17 @@ ON_A_FILE = {
     "reset_live", "spec", "state", "stream", "subscribe", "to_arrow", "to_pandas", "to_polars",
     "trials", "window", "windowed_metrics",
 }  # fmt: skip
-OPTIONAL = ("numpy", "scipy", "rich", "typer", "trio", "pandas", "pyarrow", "sortedcontainers")
+OPTIONAL = (
+    "numpy",
+    "scipy",
+    "statsmodels",
+    "rich",
+    "typer",
+    "trio",
+    "pandas",
+    "pyarrow",
+    "sortedcontainers",
+)
 
 
 def fresh(code):
@@ -113,6 +123,16 @@ def test_importing_loads_nothing_optional_and_emitting_neither():
     assert [name for name in loaded if name.partition(".")[0] in OPTIONAL] == []
     assert "asyncio" not in loaded
     assert "crucible_telemetry.lab" not in loaded
+
+
+def test_statistics_load_scipy_when_first_used_and_only_what_a_test_needs():
+    code = (
+        "import sys, json, crucible_telemetry as ct; stats = ct.stats;"
+        "before = [m for m in sys.modules if m.partition('.')[0] in ('scipy', 'statsmodels')];"
+        "stats.welch_t([1.0, 2.0, 4.0], [2.0, 5.0]);"
+        "print(json.dumps([before, 'scipy.special' in sys.modules, 'scipy.stats' in sys.modules]))"
+    )
+    assert fresh(code) == [[], True, False]
 
 
 def test_importing_takes_less_than_150_ms():

@@ -6,6 +6,7 @@ An event's way through the house::
     2 · collect   collect/     a supervised actor takes a batch: wanted? → private → enriched → priced
     3 · keep      stores/      in order of (time, seq)        3 · count   metrics/   the live board
     4 · understand analysis/   windows, figures at rest       4 · take away export/  files
+                   stats/      arrays in, estimates with intervals out; knows nothing of events
 
     experiment/  the handle users hold     lab/  puts the pieces together and owns the tree
     runtime/     the ground: actors and supervisors, which know nothing of telemetry
@@ -42,7 +43,7 @@ from crucible_telemetry.events.routes import attach, attach_many, detach, list_h
 from crucible_telemetry.events.span import LlmCall, Span, current_span, llm_call, span
 
 if TYPE_CHECKING:
-    from crucible_telemetry import testing
+    from crucible_telemetry import stats, testing
     from crucible_telemetry.collect.pricelist import estimate_cost
     from crucible_telemetry.collect.progress import Counts, FlushResult, Health
     from crucible_telemetry.collect.trial import Trial
@@ -71,7 +72,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LATE = {
-    "testing": "testing",
+    "stats": "",
+    "testing": "",
     "Counts": "collect.progress",
     "FlushResult": "collect.progress",
     "Health": "collect.progress",
@@ -96,7 +98,6 @@ _LATE = {
 
 _LATER = {
     "blocking_lab": "a lab without async comes with the integrations",
-    "stats": "statistics by design come after the stores that last; analysis.welch compares two means",
     "join": "many machines come last",
 }
 
@@ -156,6 +157,7 @@ __all__ = [
     "load",
     "read_events",
     "span",
+    "stats",
     "testing",
 ]
 
@@ -166,8 +168,9 @@ def __getattr__(name: str) -> Any:
         raise no_attribute(f"module {__name__!r}", name, _LATER)
     import importlib  # noqa: PLC0415 - needed here only
 
-    module = importlib.import_module(f"{__name__}.{_LATE[name]}")
-    value = module if name == "testing" else getattr(module, name)
+    home = _LATE[name]  # of a module, nothing
+    module = importlib.import_module(f"{__name__}.{home or name}")
+    value = getattr(module, name) if home else module
     globals()[name] = value
     return value
 

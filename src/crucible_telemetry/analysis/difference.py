@@ -11,9 +11,9 @@ from typing import Final
 from msgspec import Struct
 
 from crucible_telemetry.analysis.newcombe import Rate, newcombe
-from crucible_telemetry.analysis.welch import Moments, welch
 from crucible_telemetry.errors import ComparisonError
 from crucible_telemetry.metrics.figures import Cost, Latency, Summary
+from crucible_telemetry.stats import Moments, welch_t
 
 METRICS: Final = {
     "latency_ms": "ms", "ttft": "ms", "itl": "ms", "cost_usd": "USD", "success": "rate",
@@ -52,11 +52,11 @@ def difference(
     if metric == "success":
         return _of_rates(control, treatment, confidence)
     arms = [_moments(metric, summary) for summary in (control, treatment)]
-    result = welch(arms[0], arms[1], confidence=confidence)
+    result = welch_t(arms[0], arms[1], confidence=confidence)
     return Difference(
         metric=metric,
         unit=METRICS[metric],
-        n=result.n,
+        n=(arms[0].n, arms[1].n),
         values=(arms[0].mean, arms[1].mean),
         estimate=result.estimate,
         interval=result.interval,

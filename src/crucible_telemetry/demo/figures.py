@@ -3,10 +3,10 @@
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from crucible_telemetry.analysis.welch import Moments
 from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.demo.traces import Trace
 from crucible_telemetry.metrics.figures import Summary
+from crucible_telemetry.stats import Moments
 
 
 class Figures(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from crucible_telemetry.analysis.welch import welch
 from crucible_telemetry.demo import screen
 from crucible_telemetry.demo.figures import Figures, figures, law, moments, reproduced
 from crucible_telemetry.demo.replay import replay
@@ -19,6 +18,7 @@ from crucible_telemetry.errors import ExportError
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab import Lab
 from crucible_telemetry.metrics.figures import Summary
+from crucible_telemetry.stats import welch_t
 
 REFRESH_S = 0.25
 EXACT_SPEED = 20.0
@@ -128,7 +128,7 @@ def show_difference(
     control, treatment = (moments(summary, speed) for summary in summaries)
     published = [arm.trace.published.mean_s for arm in arms]
     try:
-        result = welch(control, treatment)
+        result = welch_t(control, treatment)
     except ModuleNotFoundError as missing:
         if missing.name != "scipy":
             raise

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from crucible_telemetry.analysis.welch import WelchResult
 from crucible_telemetry.demo.figures import Figures, Reproduced
+from crucible_telemetry.stats import Result
 
 _NONE = "–"
 
@@ -67,7 +67,7 @@ def reproduced_table(rows: Sequence[Reproduced], title: str) -> Table:
     return table
 
 
-def difference(result: WelchResult, published_s: float) -> str:
+def difference(result: Result, published_s: float) -> str:
     """The comparison as a sentence, or why there is none."""
     estimate = f"mean latency, treatment − control: {result.estimate:+.3f} s"
     if result.notes:
@@ -76,5 +76,5 @@ def difference(result: WelchResult, published_s: float) -> str:
     p_value = "p < 0.001" if result.p_value < 0.001 else f"p = {result.p_value:.3f}"
     return (
         f"{estimate}, {result.confidence:.0%} interval {low:+.3f} to {high:+.3f} s "
-        f"({result.test}, df = {result.df:.1f}, {p_value}; published {published_s:+.3f} s)"
+        f"({result.test}, df = {result.df[0]:.1f}, {p_value}; published {published_s:+.3f} s)"
     )

@@ -154,8 +154,10 @@ class Registry:
         return await export_together(chosen, path, **options)
 
     async def compare_experiments(self, experiment_ids: Sequence[str], *, metric: str) -> Any:
-        """Not in this version; `analysis.welch` compares two means."""
-        raise NotBuiltYet("compare_experiments", "statistics by design come with ct.stats")
+        """Not in this version; `ct.stats` compares arrays."""
+        raise NotBuiltYet(
+            "compare_experiments", "ct.stats compares arrays; choosing by design comes later"
+        )
 
     async def archive(self, experiment_id: str, url: str) -> None:
         """Not in this version."""

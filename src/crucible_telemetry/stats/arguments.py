@@ -1,0 +1,135 @@
+"""What users pass, checked where it is passed: arrays of numbers, missing values, pairs, clusters. PURE.
+
+Missing values (NaN) are refused by name, or left out and counted with ``nan="omit"``. Infinities are
+values: quantiles and ranks take them, means say that there is none.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import ArrayLike, NDArray
+
+from crucible_telemetry.errors import ConfigurationError
+
+NanPolicy = Literal["error", "omit"]
+Floats = NDArray[np.float64]
+
+
+class Sample(Struct, frozen=True, eq=False):
+    """One-dimensional values without NaN, and what was left out."""
+
+    values: Floats
+    notes: tuple[str, ...] = ()
+
+
+class Pairs(Struct, frozen=True, eq=False):
+    """Two arrays of one length without NaN, position by position, and what was left out."""
+
+    control: Floats
+    treatment: Floats
+    notes: tuple[str, ...] = ()
+
+    @property
+    def differences(self) -> Floats:
+        """Treatment minus control, pair by pair; NaN where both are the same infinity."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.treatment - self.control
+
+
+class Clustered(Struct, frozen=True, eq=False):
+    """Values and the cluster (item, user, document) each belongs to; equal labels are one cluster."""
+
+    values: ArrayLike
+    clusters: ArrayLike
+
+    def rows(self, name: str, nan: NanPolicy) -> tuple[Floats, NDArray[Any], tuple[str, ...]]:
+        """Values that are there, their labels, and the note of what was left out."""
+        values = floats(f"{name}.values", self.values)
+        labels = clusters_of(f"{name}.clusters", self.clusters, len(values))
+        keep, notes = _present(f"{name}.values", nan, values)
+        return (values, labels, notes) if keep is None else (values[keep], labels[keep], notes)
+
+
+def floats(name: str, values: ArrayLike) -> Floats:
+    """A one-dimensional array of float64; ConfigurationError names the argument."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(name, f"is no array of numbers ({error})") from None
+    if array.ndim != 1:
+        raise ConfigurationError(name, f"has {array.ndim} dimensions, one is needed")
+    return array
+
+
+def sample(name: str, values: ArrayLike, nan: NanPolicy) -> Sample:
+    """The values that are there."""
+    array = floats(name, values)
+    keep, notes = _present(name, nan, array)
+    return Sample(array if keep is None else array[keep], notes)
+
+
+def pairs(
+    control: ArrayLike,
+    treatment: ArrayLike,
+    nan: NanPolicy,
+    names: tuple[str, str] = ("control", "treatment"),
+) -> Pairs:
+    """Both arrays where both are there; ConfigurationError when their lengths differ."""
+    arrays = floats(names[0], control), floats(names[1], treatment)
+    same_length(names, arrays)
+    keep, notes = _present(" or ".join(names), nan, *arrays)
+    kept = arrays if keep is None else (arrays[0][keep], arrays[1][keep])
+    return Pairs(*kept, notes)
+
+
+def arms_of(arms: Mapping[str, ArrayLike], nan: NanPolicy, least: int = 2) -> dict[str, Sample]:
+    """Every arm's values by name; ConfigurationError when there are fewer arms than `least`."""
+    if not isinstance(arms, Mapping):
+        raise ConfigurationError("arms", "a mapping from each arm's name to its values is needed")
+    if len(arms) < least:
+        raise ConfigurationError("arms", f"at least {least} are needed, there are {len(arms)}")
+    return {name: sample(f"arms[{name!r}]", values, nan) for name, values in arms.items()}
+
+
+def clusters_of(name: str, clusters: ArrayLike, length: int) -> NDArray[Any]:
+    """A label a value: any dtype that sorts, no missing ones."""
+    labels = np.asarray(clusters)
+    if labels.shape != (length,):
+        raise ConfigurationError(name, f"has shape {labels.shape}, ({length},) is needed")
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise ConfigurationError(name, "holds NaN: every value needs its cluster")
+    return labels
+
+
+def same_length(names: tuple[str, str], arrays: tuple[NDArray[Any], NDArray[Any]]) -> None:
+    """ConfigurationError unless both hold equally many values."""
+    if len(arrays[0]) != len(arrays[1]):
+        raise ConfigurationError(
+            names[1], f"has {len(arrays[1])} values, {names[0]} has {len(arrays[0])}: no pairs"
+        )
+
+
+def share(name: str, value: float) -> float:
+    """A number between 0 and 1, ends excluded; ConfigurationError otherwise."""
+    if not 0 < value < 1:
+        raise ConfigurationError(name, f"{value} is not between 0 and 1")
+    return float(value)
+
+
+def _present(
+    name: str, nan: NanPolicy, *arrays: Floats
+) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+    """Where no array holds NaN (None: everywhere), and the note that says how many were left out."""
+    if nan not in ("error", "omit"):
+        raise ConfigurationError("nan", f"{nan!r} is none of error, omit")
+    missing = np.isnan(arrays[0])
+    for array in arrays[1:]:
+        missing |= np.isnan(array)
+    count = int(missing.sum())
+    if not count:
+        return None, ()
+    if nan == "error":
+        raise ConfigurationError(name, f'holds {count} NaN: nan="omit" leaves them out, and counts')
+    return ~missing, (f"{name}: {count} of {len(missing)} left out (NaN)",)

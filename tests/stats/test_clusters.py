@@ -1,0 +1,160 @@
+"""Clustered means: the closed form against the matrices it comes from, and published figures."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import linalg
+from statsmodels.regression.linear_model import OLS
+
+from crucible_telemetry.stats import (
+    Clustered,
+    cr2_difference,
+    cr2_mean,
+    intraclass_correlation,
+    paired_t,
+)
+
+RNG = np.random.default_rng(71)
+
+
+def by_matrices(design, values, labels, contrast):
+    """CR2 and Bell & McCaffrey's degrees of freedom as defined, with (I − H)^-½ of each cluster."""
+    bread = np.linalg.inv(design.T @ design)
+    residuals = values - design @ bread @ design.T @ values
+    maker = np.eye(len(values)) - design @ bread @ design.T
+    error, columns = 0.0, []
+    for label in np.unique(labels):
+        rows = labels == label
+        adjust = np.real(linalg.inv(linalg.sqrtm(maker[np.ix_(rows, rows)])))
+        weights = adjust @ design[rows] @ bread @ contrast
+        error += float(weights @ residuals[rows]) ** 2
+        columns.append(maker[:, rows] @ weights)
+    inner = np.array(columns) @ np.array(columns).T
+    return math.sqrt(error), np.trace(inner) ** 2 / (inner**2).sum()
+
+
+def arms(rng, counts):
+    """Rows of (value, label, is treatment); `counts` holds a row of sizes for each arm."""
+    rows = []
+    for arm, sizes in enumerate(counts):
+        for label, size in enumerate(sizes):
+            rows += [(value, label, arm) for value in rng.normal(label % 3, 1, size)]
+    return np.array(rows)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    counts=st.integers(3, 7).flatmap(
+        lambda g: st.tuples(*[st.lists(st.integers(0, 4), min_size=g, max_size=g)] * 2)
+    ),
+)
+def test_error_and_degrees_of_freedom_are_those_of_the_matrices(seed, counts):
+    if any(np.count_nonzero(sizes) < 2 for sizes in counts):
+        return
+    rows = arms(np.random.default_rng(seed), counts)
+    values, labels, arm = rows.T
+    control, treatment = (Clustered(values[arm == k], labels[arm == k]) for k in (0, 1))
+    result = cr2_difference(control, treatment)
+    design = np.column_stack([np.ones(len(values)), arm])
+    error, df = by_matrices(design, values, labels, np.array([0.0, 1.0]))
+    assert result.estimate == pytest.approx(np.mean(treatment.values) - np.mean(control.values))
+    if error > 1e-6:
+        assert result.estimate / result.statistic == pytest.approx(error, rel=1e-6)
+        assert result.df[0] == pytest.approx(df, rel=1e-6)
+
+
+def test_one_mean_is_that_of_the_matrices_and_is_tested_against_a_claim():
+    rows = arms(RNG, [(5, 1, 3, 4, 2, 2)])
+    result = cr2_mean(Clustered(rows[:, 0], rows[:, 1]), claim=0.5)
+    error, df = by_matrices(np.ones((17, 1)), rows[:, 0], rows[:, 1], np.ones(1))
+    assert result.statistic == pytest.approx((rows[:, 0].mean() - 0.5) / error, rel=1e-9)
+    assert result.df[0] == pytest.approx(df, rel=1e-9)
+    assert result.n == (6,)
+
+
+def test_the_design_of_imbens_and_kolesar_has_their_degrees_of_freedom():
+    """Review of Economics and Statistics 98 (2016) 701-712: 3 treated of 30, each its own cluster: 2.5."""
+    control, treatment = RNG.normal(size=27), RNG.normal(size=3)
+    result = cr2_difference(
+        Clustered(control, np.arange(27)), Clustered(treatment, np.arange(27, 30))
+    )
+    assert result.df[0] == pytest.approx(2.5, abs=0.05)
+
+
+def test_clusters_of_one_are_hc2():
+    control, treatment = RNG.normal(size=12), RNG.normal(1, 2, 9)
+    labels = np.arange(21)
+    result = cr2_difference(Clustered(control, labels[:12]), Clustered(treatment, labels[12:]))
+    design = np.column_stack([np.ones(21), labels >= 12]).astype(float)
+    fitted = OLS(np.concatenate([control, treatment]), design).fit(cov_type="HC2")
+    assert result.estimate / result.statistic == pytest.approx(fitted.bse[1], rel=1e-9)
+
+
+def test_balanced_repeats_are_the_paired_t_of_item_means():
+    control, treatment = RNG.normal(size=(2, 15, 4)) + RNG.normal(size=(15, 1))
+    items = np.repeat([f"item {k}" for k in range(15)], 4)
+    result = cr2_difference(Clustered(control.ravel(), items), Clustered(treatment.ravel(), items))
+    expected = paired_t(control.mean(axis=1), treatment.mean(axis=1))
+    assert result.df[0] == pytest.approx(14)
+    assert (result.statistic, *result.interval) == pytest.approx(
+        (expected.statistic, *expected.interval)
+    )
+
+
+def test_the_judges_of_shrout_and_fleiss_have_their_correlation():
+    """Psychological Bulletin 86 (1979) 420-428, table 2: six targets, four judges, ICC(1,1) = 0.17, −0.13 to 0.72."""
+    ratings = [9, 2, 5, 8, 6, 1, 3, 2, 8, 4, 6, 8, 7, 1, 2, 6, 10, 5, 6, 9, 6, 2, 4, 7]
+    result = intraclass_correlation(Clustered(ratings, np.repeat(np.arange(6), 4)))
+    assert result.estimate == pytest.approx(0.17, abs=0.005)
+    assert result.df == (5, 18)
+    assert result.statistic == pytest.approx(11.24 / 6.26, abs=0.005)
+    assert result.interval == pytest.approx((-0.13, 0.72), abs=0.005)
+
+
+def test_the_correlation_within_clusters_is_found_again_and_its_interval_holds_it():
+    rng, held = np.random.default_rng(1), 0
+    labels = np.repeat(np.arange(50), rng.integers(1, 6, 50))
+    for _ in range(200):
+        values = rng.normal(0, math.sqrt(0.4), 50)[labels] + rng.normal(
+            0, math.sqrt(0.6), len(labels)
+        )
+        low, high = intraclass_correlation(Clustered(values + 1e6, labels)).interval
+        held += low <= 0.4 <= high
+    assert held >= 200 * 0.95 - 3.3 * math.sqrt(200 * 0.95 * 0.05)
+
+
+def test_without_repeats_nothing_is_known_within():
+    for values, labels in (
+        ([1.0, 2.0], [1, 2]),
+        ([1.0, 2.0], [1, 1]),
+        ([1.0, 1.0, 2.0], [1, 1, 2]),
+        ([], []),
+    ):
+        result = intraclass_correlation(Clustered(values, labels))
+        assert math.isnan(result.estimate)
+        assert "needs two clusters" in result.notes[0]
+
+
+def test_an_offset_of_1e9_costs_no_digits_that_count():
+    values, items = RNG.normal(size=60), np.repeat(np.arange(20), 3)
+    plain, moved = (cr2_mean(Clustered(values + by, items), claim=by) for by in (0.0, 1e9))
+    assert moved.statistic == pytest.approx(plain.statistic, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "why"),
+    [
+        ([1.0, 2.0], [1, 1], "needs two clusters in each arm, has 1"),
+        ([], [], "has 0"),
+        ([1.0, 1.0, 1.0], [1, 2, 2], "do not vary"),
+        ([1.0, math.inf, 2.0], [1, 2, 2], "not finite"),
+    ],
+)
+def test_what_cannot_be_tested_says_why(values, labels, why):
+    result = cr2_mean(Clustered(values, labels))
+    assert any(why in note for note in result.notes)
+    assert math.isnan(result.p_value)
+    assert result.interval == (-math.inf, math.inf)
