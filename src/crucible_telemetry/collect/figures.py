@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from crucible_telemetry.collect.reader import ExperimentReader
@@ -59,10 +60,10 @@ def _models(values: Sequence[Column], plan: Plan, reader: ExperimentReader) -> A
     named = enrich.models(values, plan)
     if named is None:
         return None
-    providers, names = named
-    if enrich.constant(providers) and enrich.constant(names):
-        return reader.models.number((providers[0], names[0]))
-    return _numbers(list(zip(providers, names, strict=True)), reader.models.number)
+    if all(len(column) == 1 for column in named):
+        return reader.models.number((named[0][0], named[1][0]))
+    rows = zip(*(repeat(c[0], len(values[0])) if len(c) == 1 else c for c in named), strict=True)
+    return _numbers(list(rows), reader.models.number)
 
 
 def _outcomes(

@@ -201,13 +201,12 @@ def cost(columns: Sequence[Column], plan: Plan, odd: Counter[str]) -> Wholes | N
 
 
 def models(columns: Sequence[Column], plan: Plan) -> tuple[Column, Column] | None:
-    """(providers, models) of the rows; None when the shape names neither."""
+    """(providers, models) of the rows, one alone where all share it; None when the shape names neither."""
     providers = _candidates(columns, plan.model["provider"])
     names = _candidates(columns, plan.model["model"])
     if not providers and not names:
         return None
-    count = len(columns[0])
-    return _texts(providers, count, "provider"), _texts(names, count, "id")
+    return _texts(providers, "provider"), _texts(names, "id")
 
 
 def _candidates(columns: Sequence[Column], places: list[Place]) -> list[Column]:
@@ -219,12 +218,14 @@ def _candidates(columns: Sequence[Column], places: list[Place]) -> list[Column]:
     ]
 
 
-def _texts(columns: list[Column], count: int, inside: str) -> Column:
+def _texts(columns: list[Column], inside: str) -> Column:
     """Row by row the first text; a column of nothing but texts is the answer itself."""
     if not columns:
-        return [None] * count
+        return [None]
     first = columns[0]
-    if type(first[0]) is str and (constant(first) or set(map(type, first)) == _STR) and all(first):
+    if type(first[0]) is str and first[0] and constant(first):
+        return first[:1]
+    if set(map(type, first)) == _STR and all(first):
         return first
     return [
         next((t for v in row if (t := _text(v, inside))), None)

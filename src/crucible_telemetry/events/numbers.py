@@ -66,14 +66,16 @@ def _all_whole(column: Column, factor: int, limit: int) -> Wholes | None:
     if type(column[0]) is float:
         with np.errstate(over="ignore", invalid="ignore"):
             # As `round` does: half to even, of the product of two floats.
-            values = np.rint(np.array(column, np.float64) * factor)
+            values = np.rint(np.fromiter(column, np.float64, len(column)) * factor)
             return values.astype(np.int64) if values.min() >= 0 and values.max() < limit else None
     try:
-        counts = np.array(column, np.int64)
+        counts = np.fromiter(column, np.int64, len(column))
     except OverflowError:
         return None
-    fits = counts.min() >= 0 and counts.max() <= (limit - 1) // factor
-    return counts * factor if fits else None
+    # Seen as unsigned, what is negative is beyond any limit: one pass says both.
+    if counts.view(np.uint64).max() > (limit - 1) // factor:
+        return None
+    return counts if factor == 1 else counts * factor
 
 
 def _whole(value: Any, factor: int, odd: Counter[str], limit: int) -> int:

@@ -132,7 +132,7 @@ def streamed(columns: Sequence[Column], plan: TokenPlan, odd: "Counter[str]") ->
 
 
 def _filled(counts: Wholes) -> Wholes:
-    return np.where(counts == MISSING, NO_TOKENS, counts)
+    return np.maximum(counts, NO_TOKENS)  # `MISSING` is less than any number
 
 
 def _in_records(column: Column, plan: TokenPlan, odd: "Counter[str]") -> dict[str, Wholes]:
