@@ -2,8 +2,8 @@
 
 import json
 import math
-import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 
@@ -167,19 +167,23 @@ async def test_what_could_not_be_written_is_kept_and_written_later(tmp_path):
     assert values(await store.read("r")) == [1]
 
 
-def _append_many(folder, name):
-    with ct.JsonlMetricsStore(folder) as store:
-        for step in range(2000):
-            store.record("shared", name, step, metadata={"padding": "x" * 200})
+APPENDING = """
+import sys
+import crucible_telemetry as ct
+with ct.JsonlMetricsStore(sys.argv[1]) as store:
+    for step in range(2000):
+        store.record("shared", sys.argv[2], step, metadata={"padding": "x" * 200})
+"""
+
+
+def append_from(processes, folder):
+    command = [sys.executable, "-c", APPENDING, str(folder)]
+    workers = [subprocess.Popen([*command, f"m{k}"]) for k in range(processes)]
+    return [worker.wait(60) for worker in workers]
 
 
 async def test_several_processes_append_to_one_run(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_append_many, args=(tmp_path, f"m{k}")) for k in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
+    assert append_from(2, tmp_path) == [0, 0]
     store = ct.JsonlMetricsStore(tmp_path)
     for k in range(2):
         assert values(await store.read("shared", f"m{k}")) == list(range(2000))
