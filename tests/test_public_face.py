@@ -13,7 +13,7 @@ FACE = {
     "Between", "ConfigurationError", "Counts", "CrucibleError", "Event", "Experiment",
     "ExperimentFailed", "ExportError", "FlushResult", "Ge", "Gt", "HandlerExists", "Health", "JsonlMetricsStore", "Lab",
     "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Loaded", "Lt", "MetricPoint", "MetricsConfig", "MetricsStore", "Ne", "NotBuiltYet",
-    "OneOf", "Outcome", "QueryError", "Span", "Summary", "Trial", "TrialRecord",
+    "OneOf", "Outcome", "QueryError", "QueryResult", "Span", "Summary", "Trial", "TrialRecord",
     "UnknownExperiment", "UnreadableFile", "Where", "__version__", "attach", "attach_many", "bind", "catalog",
     "current_experiment", "current_span", "detach", "estimate_cost", "execute", "execute_nowait", "instrument",
     "list_handlers", "llm_call", "load", "read_events", "span", "stats", "testing",
@@ -44,6 +44,7 @@ OPTIONAL = (
     "trio",
     "pandas",
     "pyarrow",
+    "duckdb",
     "sortedcontainers",
 )
 
@@ -171,7 +172,6 @@ async def test_verbs_and_options_that_are_not_built_yet_raise_at_the_call(tmp_pa
             lab.compare_experiments([exp.id], metric="success"),
             lab.archive(exp.id, "file:///x"),
             lab.restore("file:///x"),
-            lab.sql("select 1"),
             exp.archive("file:///x"),
             lab.start_experiment("b", budget=5),
             lab.start_experiment("b", alerts=[]),

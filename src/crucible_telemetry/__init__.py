@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from crucible_telemetry.experiment import Experiment, current_experiment
     from crucible_telemetry.experiment.loaded import Loaded, load
     from crucible_telemetry.export.reading import read_events
+    from crucible_telemetry.export.result import QueryResult
     from crucible_telemetry.export.series import JsonlMetricsStore
     from crucible_telemetry.lab import Lab
     from crucible_telemetry.metrics.config import MetricsConfig
@@ -82,6 +83,7 @@ _LATE = {
     "Experiment": "experiment",
     "Loaded": "experiment.loaded",
     "load": "experiment.loaded",
+    "QueryResult": "export.result",
     "read_events": "export.reading",
     "current_experiment": "experiment",
     "Lab": "lab",
@@ -133,6 +135,7 @@ __all__ = [
     "OneOf",
     "Outcome",
     "QueryError",
+    "QueryResult",
     "Span",
     "Summary",
     "Trial",

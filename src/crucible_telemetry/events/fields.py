@@ -105,7 +105,7 @@ FIELDS: Final[dict[str | None, tuple[Field, ...]]] = {
     "ensemble": (
         Field("consensus", "share", measured=True),
         Field("strategy", "name", ("strategy", "strategy_name")),
-        Field("votes", "", ("votes", "vote_counts"), measured=True),
+        Field("votes", "counts by answer", ("votes", "vote_counts"), measured=True),
     ),
     "hedging": (
         Field("hedged", "bool"),

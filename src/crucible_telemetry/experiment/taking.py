@@ -36,7 +36,7 @@ async def content(
 ) -> AsyncGenerator[bytes, None]:
     """The content of one file: the events of all of them, or the trials."""
     if wishes.what == "trials":
-        tables = [_table(one, await one.trials()) for one in experiments]
+        tables = [table_of(one, await one.trials()) for one in experiments]
         return trial_chunks(tables, kind, wishes)
     return chunks_of([await one._moment(wishes) for one in experiments], kind, wishes)
 
@@ -49,13 +49,14 @@ async def write(experiments: Sequence[Taken], target: Target, wishes: Wishes) ->
     kind = target.format.kind
     chunks = await content(experiments, kind, wishes)
     if wishes.trials_too:
-        tables = [_table(one, await one._known_trials()) for one in experiments]
+        tables = [table_of(one, await one._known_trials()) for one in experiments]
         if any(table.records for table in tables):
             await write_file(beside(target), trial_chunks(tables, kind, wishes))
     return await write_file(target, chunks)
 
 
-def _table(one: Taken, records: list[TrialRecord]) -> TrialTable:
+def table_of(one: Taken, records: list[TrialRecord]) -> TrialTable:
+    """Its trials, with whose they are."""
     return TrialTable(
         experiment_id=one.id,
         experiment_name=one.spec.name,

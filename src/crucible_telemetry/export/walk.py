@@ -86,8 +86,17 @@ class Walk:
         self, store: Store, reader: Decoder, where: Where | None, check: Callable[[], None]
     ) -> None:
         self._store, self._reader, self._check = store, reader, check
-        self._query = Query(where=where, upto_seq=store.last_seq)
+        self.last_seq = store.last_seq
+        """Of the moment."""
+        self._query = Query(where=where, upto_seq=self.last_seq)
         self._stretches: list[Query] | None = None
+
+    async def parts(self) -> AsyncGenerator[Slice, None]:
+        """All of them as the store has them, in order of seq: sooner there, for who needs no order of time."""
+        async for part in self._store.columns(self._query):
+            self._check()
+            if len(part):
+                yield Slice(part, np.arange(len(part)), self._reader)
 
     async def slices(self, most_rows: int = SLICE) -> AsyncGenerator[Slice, None]:
         """All of them, in order of (time, seq); the loop gets its turn after each slice."""

@@ -57,6 +57,13 @@ def _check(option: str, good: object, wanted: str, value: object) -> None:
         raise ConfigurationError(option, f"want {wanted}, not {value!r}")
 
 
+def listed(argument: str, ids: Iterable[str]) -> list[str]:
+    """Several ids; one alone would be read letter by letter."""
+    if isinstance(ids, str):
+        raise ConfigurationError(argument, f"want several ids, not {ids!r}")
+    return list(ids)
+
+
 def arms_of(experiments: object) -> list[Experiment]:
     """One experiment, or several, as a list; `ConfigurationError` for what is none."""
     several = isinstance(experiments, Iterable) and not isinstance(experiments, str)

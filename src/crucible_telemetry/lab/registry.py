@@ -1,7 +1,7 @@
 """Experiments by id, and the verbs that take one."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from crucible_telemetry.collect.spec import LIVING, State
 from crucible_telemetry.errors import ConfigurationError, NotBuiltYet, UnknownExperiment
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.experiment.together import export_together
-from crucible_telemetry.lab.options import arms_of
+from crucible_telemetry.export.result import QueryResult
+from crucible_telemetry.lab.options import arms_of, listed
 from crucible_telemetry.metrics.figures import Summary
 
 
@@ -148,9 +149,7 @@ class Registry:
         self, experiment_ids: Iterable[str], path: str | os.PathLike[str], **options: Any
     ) -> list[Path]:
         """One file of several experiments, or a file of each in a folder: see `export_together`."""
-        if isinstance(experiment_ids, str):
-            raise ConfigurationError("experiment_ids", f"want several ids, not {experiment_ids!r}")
-        chosen = [self.get_experiment(one) for one in experiment_ids]
+        chosen = [self.get_experiment(one) for one in listed("experiment_ids", experiment_ids)]
         return await export_together(chosen, path, **options)
 
     async def compare_experiments(self, experiment_ids: Sequence[str], *, metric: str) -> Any:
@@ -167,6 +166,29 @@ class Registry:
         """Not in this version."""
         raise NotBuiltYet("restore", "archives come with the stores that last")
 
-    async def sql(self, query: str) -> Any:
-        """Not in this version."""
-        raise NotBuiltYet("sql", "it comes with the stores that last")
+    async def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        experiments: Iterable[str] | None = None,
+        memory_bytes: int = 2**30,
+    ) -> QueryResult:
+        """The answer to one SQL query (DuckDB, extra ``[sql]``) over these experiments, by id, or over all.
+
+        ``events`` has a column for each field of `Event` (`time` is a UTC timestamp; `fields`,
+        `measurements`, `metadata` are JSON: ``metadata->>'prompt_id'``), ``trials`` their records with
+        ``scores['correct']`` as numbers, ``experiments`` one row each. ``$1`` or ``$name`` in the query
+        stand for `parameters`. It sees what was emitted before the call, and reads only: anything but a
+        query, and any file, is refused (`QueryError`), as is what needs more than `memory_bytes`.
+        """
+        try:
+            from crucible_telemetry.experiment.asking import ask  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as missing:
+            raise ConfigurationError(
+                "sql", f"needs the package {missing.name}: pip install 'crucible-telemetry[sql]'"
+            ) from None
+        chosen = self._experiments if experiments is None else listed("experiments", experiments)
+        return await ask(
+            [self.get_experiment(one) for one in chosen], query, parameters, memory_bytes
+        )
