@@ -225,8 +225,8 @@ def by_hand(found, size, step):
 
 def figures(inside, calls, start, size):
     pool = [e for e in inside if e[1] & ENDS and (not calls or e[1] & LLM)]
-    ok = [e[3] for e in pool if e[2] == Outcome.OK and e[3] != MISSING]
-    costs = [e[4] for e in inside if e[1] & ENDS and not e[1] & WRAPS and e[4] != MISSING]
+    ok = [e[3] for e in pool if e[2] == Outcome.OK and e[3] >= 0]
+    costs = [e[4] for e in inside if e[1] & ENDS and not e[1] & WRAPS and e[4] >= 0]
     p50, p95, p99 = (np.quantile(ok, (0.5, 0.95, 0.99)) / MS).tolist() if ok else (None,) * 3
     return WindowRow(
         window_start=T0 + start,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crucible_telemetry.events.columns import ENDS, LLM, Columns, Reader, counted_once
 from crucible_telemetry.events.event import GENERIC_SHAPE
-from crucible_telemetry.metrics.config import Chosen, MetricsConfig, fits
+from crucible_telemetry.metrics.config import BILLED, POOLS, Chosen, MetricsConfig, fits
 
 Mask = NDArray[np.bool_]
 
@@ -24,10 +24,16 @@ class Pools(Struct, frozen=True):
         """Rows that latency and success are of; `flags` are those of all parts together."""
         pool = self.config.pool
         ends: Mask = (flags & ENDS) != 0
-        if pool not in ("auto", "llm", "all"):
+        if pool not in POOLS:
             return ends & self._named(parts, pool)
         calls: Mask = ends & ((flags & LLM) != 0)
         return calls if pool == "llm" or (pool == "auto" and calls.any()) else ends
+
+    @property
+    def named(self) -> bool:
+        """Whether the choice goes by the names of events, which roll-ups do not hold."""
+        pool, billed = self.config.pool, self.config.billed
+        return pool not in POOLS or billed not in BILLED
 
     def billed(self, parts: Sequence[Columns], flags: NDArray[np.uint8], reports: Mask) -> Mask:
         """Rows that cost is of; `reports` says which have one."""

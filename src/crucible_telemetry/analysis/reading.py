@@ -1,12 +1,15 @@
 """What can be asked of one experiment's stored events, over whatever store keeps them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 
+from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
 from crucible_telemetry.analysis.pools import Pools
+from crucible_telemetry.analysis.rolled import rolled
 from crucible_telemetry.analysis.windows import WindowRow, windowed
 from crucible_telemetry.clock import monotonic_ns, wall_us
 from crucible_telemetry.collect.collector import Collector
@@ -20,9 +23,21 @@ from crucible_telemetry.metrics import summary as figures
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.metrics.figures import Privacy, Sampling, Summary, Timing
 from crucible_telemetry.metrics.rest import at_rest
-from crucible_telemetry.stores.base import Last, Query, Store, Where, Window, to_us, window_query
+from crucible_telemetry.metrics.rollups import Bucket, levels_for
+from crucible_telemetry.stores.base import (
+    BucketStore,
+    Last,
+    Query,
+    Store,
+    Where,
+    Window,
+    to_us,
+    window_query,
+)
 
 PAGE: Final = 4096
+ROWS: Final = 64
+"""Windows made between two looks at the loop: a few milliseconds."""
 Span = tuple[int | None, int | None]
 
 
@@ -104,11 +119,20 @@ class Reading:
     async def windowed(
         self, size: timedelta | float, step: timedelta | float, where: Where | None, life: Life
     ) -> list[WindowRow]:
-        """Figures per window."""
-        parts = await self._parts(where)
+        """Figures per window: from the store's roll-ups where these can tell them."""
+        size_us, step_us = to_us(size, "size"), to_us(step, "step")
         pools = Pools(self._reader.spec.metrics_config, self._reader)
         pauses = life.pauses(wall_us())
-        return windowed(parts, to_us(size, "size"), to_us(step, "step"), pauses, pools)
+        levels = [] if where is not None or pools.named else levels_for(size_us, step_us)
+        buckets = await self._buckets(levels)
+        if buckets is None:
+            return windowed(await self._parts(where), size_us, step_us, pauses, pools)
+        return await _in_turns(rolled(buckets, size_us, step_us, pauses, pools.config))
+
+    async def _buckets(self, levels: Sequence[int]) -> dict[int, Bucket] | None:
+        if levels and isinstance(self._store, BucketStore):
+            return await self._store.buckets(levels[0])
+        return None
 
     async def metrics(
         self,
@@ -152,6 +176,15 @@ class Reading:
             by_event=_by_event(by),
             config=self._reader.spec.metrics_config,
         )
+
+
+async def _in_turns(rows: Iterator[WindowRow]) -> list[WindowRow]:
+    """All of them; the loop gets its turn between some and the next."""
+    found: list[WindowRow] = []
+    while some := list(islice(rows, ROWS)):
+        found += some
+        await checkpoint()
+    return found
 
 
 def _by_event(by: str | None) -> bool:

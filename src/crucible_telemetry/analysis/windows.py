@@ -38,7 +38,8 @@ class WindowRow(Struct, frozen=True, kw_only=True):
     operation (None when none carried a cost), `success_count` and `failure_count` (timeouts included)
     are of the pool: ends of llm operations if the data has any, else all ends. `active_seconds` is
     the window's length without the time the experiment was paused. `metrics_config` changes the pool
-    and what is billed, as it does for a summary.
+    and what is billed, as it does for a summary. `exact`: quantiles are of the values themselves; else
+    they lie within `quantile_error` (relative) of these. All else is the same to the bit.
     """
 
     window_start: int
@@ -52,6 +53,8 @@ class WindowRow(Struct, frozen=True, kw_only=True):
     success_count: int
     failure_count: int
     active_seconds: float
+    exact: bool = True
+    quantile_error: float = 0.0
 
 
 def windowed(
@@ -66,21 +69,22 @@ def windowed(
     Parts may come in any order and unsorted; pauses are (from, to) in µs, apart from each other.
     Raises `QueryError` for a size or step below 1 µs, and for more than a million windows.
     """
-    _check(size_us, "size")
-    _check(step_us, "step")
+    check_duration(size_us, "size")
+    check_duration(step_us, "step")
     rows = _Rows(parts, pools)
     if not len(rows.times):
         return []
-    starts = _starts(rows.times, size_us, step_us)
+    starts = window_starts(rows.times, size_us, step_us)
     return rows.windows(starts, size_us, pauses_us)
 
 
-def _check(value_us: int, argument: str) -> None:
+def check_duration(value_us: int, argument: str) -> None:
+    """Refuse what is no whole number of µs above zero."""
     if isinstance(value_us, bool) or not isinstance(value_us, int) or value_us < 1:
         raise QueryError(argument, f"want at least one µs, not {value_us!r}")
 
 
-def _starts(times: Ints, size_us: int, step_us: int) -> Ints:
+def window_starts(times: Ints, size_us: int, step_us: int) -> Ints:
     """The starts k·step of the windows that hold an event; times begin at 0."""
     span = int(times[-1])
     size, step = min(size_us, span + 1), min(step_us, span + 1)
@@ -109,13 +113,13 @@ class _Rows:
         failed = pooled & ((outcome == Outcome.ERROR) | (outcome == Outcome.TIMEOUT))
         latency = _joined([_filled(part, part.latency_ns) for part in parts])
         cost = _joined([_filled(part, part.cost_pico) for part in parts])
-        priced = pools.billed(parts, flags, cost != MISSING)
+        priced = pools.billed(parts, flags, cost >= 0)
         order = _order(times)
         self.first_us = int(times[order[0]]) if len(times) else 0
         self.times = _since(times[order], self.first_us)
         self.ok = self.times[ok[order]]
         self.failed = self.times[failed[order]]
-        self.latency = _Values(self.times, latency[order], (ok & (latency != MISSING))[order])
+        self.latency = _Values(self.times, latency[order], (ok & (latency >= 0))[order])
         self.cost = _Values(self.times, cost[order], priced[order])
 
     def windows(
@@ -145,7 +149,7 @@ class _Rows:
                     total_cost=total_pico / PICO_PER_USD if priced else None,
                     success_count=ok[at],
                     failure_count=failed[at],
-                    active_seconds=_active_s(start_us, start_us + size_us, pauses_us),
+                    active_seconds=active_s(start_us, start_us + size_us, pauses_us),
                 )
             )
         return rows
@@ -252,6 +256,7 @@ def _counts(times: Ints, starts: Ints, ends: Ints) -> list[int]:
     return counts
 
 
-def _active_s(start_us: int, end_us: int, pauses_us: Sequence[tuple[int, int]]) -> float:
+def active_s(start_us: int, end_us: int, pauses_us: Sequence[tuple[int, int]]) -> float:
+    """Seconds of a window outside the pauses."""
     paused = sum(max(min(b, end_us) - max(a, start_us), 0) for a, b in pauses_us)
     return (end_us - start_us - paused) / US_PER_S

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.columns import ENDS, LLM, MISSING, RANKS, WRAPS, Columns
+from crucible_telemetry.events.columns import ENDS, LLM, RANKS, WRAPS, Columns
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.metrics.accumulators import Ints
 from crucible_telemetry.metrics.cells import added
@@ -64,8 +64,9 @@ class Times(Struct, frozen=True, array_like=True):
 
 
 class Operations(Struct, frozen=True, array_like=True):
-    """Ends of operations of one kind: successes, failures (timeouts included), latency of the successes."""
+    """Ends of operations of one kind: all, successes, failures (timeouts included), latency of the successes."""
 
+    ended: int = 0
     ok: int = 0
     failed: int = 0
     latency: Times = Times()
@@ -73,7 +74,10 @@ class Operations(Struct, frozen=True, array_like=True):
     def plus(self, other: "Operations") -> "Operations":
         """Both together."""
         return Operations(
-            self.ok + other.ok, self.failed + other.failed, self.latency.plus(other.latency)
+            self.ended + other.ended,
+            self.ok + other.ok,
+            self.failed + other.failed,
+            self.latency.plus(other.latency),
         )
 
 
@@ -137,7 +141,7 @@ def _bucket(columns: Columns, rows: Ints | None) -> Bucket:
 
 
 def _costs(flags: NDArray[np.uint8], cost: Ints) -> dict[int, tuple[int, int]]:
-    known = cost != MISSING
+    known = cost >= 0
     kinds, paid = flags[known] & PAYING, cost[known]
     return {
         kind: (int((kinds == kind).sum()), sum(paid[kinds == kind].tolist()))
@@ -157,7 +161,7 @@ def _operations(
     ok = mask & (outcome == Outcome.OK)
     failed = int((mask & np.isin(outcome, _FAILED)).sum())
     times = Times() if latency is None else Times.of(latency[ok & (latency >= 0)])
-    return Operations(int(ok.sum()), failed, times)
+    return Operations(int(mask.sum()), int(ok.sum()), failed, times)
 
 
 def total(buckets: Iterable[Bucket]) -> Bucket:
@@ -169,8 +173,8 @@ class Packed(Struct, frozen=True, array_like=True):
     """A bucket on its way to bytes: sums as decimal text, since msgpack ends at 64 bits."""
 
     events: int
-    llm: tuple[int, int, int, str, int, int, list[int]]
-    others: tuple[int, int, int, str, int, int, list[int]]
+    llm: tuple[int, int, int, int, str, int, int, list[int]]
+    others: tuple[int, int, int, int, str, int, int, list[int]]
     costs: dict[int, tuple[int, str]]
 
 
@@ -197,14 +201,15 @@ def unpacked(data: bytes) -> Bucket:
     )
 
 
-def _flat(of: Operations) -> tuple[int, int, int, str, int, int, list[int]]:
+def _flat(of: Operations) -> tuple[int, int, int, int, str, int, int, list[int]]:
     times = of.latency
-    return (of.ok, of.failed, times.n, str(times.total_ns), times.zeros, times.offset, times.bins)
+    sketch = (times.zeros, times.offset, times.bins)
+    return (of.ended, of.ok, of.failed, times.n, str(times.total_ns), *sketch)
 
 
-def _operations_of(flat: tuple[int, int, int, str, int, int, list[int]]) -> Operations:
-    ok, failed, n, total_ns, zeros, offset, bins = flat
-    return Operations(ok, failed, Times(n, int(total_ns), zeros, offset, bins))
+def _operations_of(flat: tuple[int, int, int, int, str, int, int, list[int]]) -> Operations:
+    ended, ok, failed, n, total_ns, zeros, offset, bins = flat
+    return Operations(ended, ok, failed, Times(n, int(total_ns), zeros, offset, bins))
 
 
 def merged(buckets: Mapping[int, Bucket], more: Mapping[int, Bucket]) -> dict[int, Bucket]:

@@ -6,7 +6,7 @@ A back-end can be written from `Store` alone; `Where` and `matches` say what a f
 import math
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -14,6 +14,7 @@ from msgspec.structs import force_setattr
 from crucible_telemetry.errors import QueryError, StoreError
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
+from crucible_telemetry.metrics.rollups import Bucket
 from crucible_telemetry.stores.comparison import Comparison, Ge, Gt, Le, Lt, Ne, OneOf
 from crucible_telemetry.stores.where import (
     INT64_MAX,
@@ -244,6 +245,18 @@ class Store(Protocol):
         """Commit and take nothing more; with `delete` also forget everything. Closing twice is once.
 
         Whether reads answer afterwards is the store's choice: memory does.
+        """
+        ...
+
+
+@runtime_checkable
+class BucketStore(Protocol):
+    """What a store may offer beside: roll-ups, so that windows of a long run need not read its rows."""
+
+    async def buckets(self, level_s: int) -> dict[int, Bucket] | None:
+        """Buckets of ``metrics.rollups.LEVELS_S`` that count all events, by their start in µs.
+
+        None when there are none that do: then windows are made from the rows.
         """
         ...
 

@@ -5,7 +5,8 @@ of the actor, a full disk or a server that is away lose nothing.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
@@ -96,6 +97,12 @@ class Committer(ABC):
                 await anyio.sleep(wait_s)
                 wait_s = min(2 * wait_s, RETRY_S[1])
                 self._dirty.set()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """While what is durable is to stay as it is, for a moment."""
+        async with self._one:
+            yield
 
     async def commit(self) -> StoreError | None:
         """Write what is new now; the error when it could not be written."""

@@ -42,7 +42,7 @@ class ExperimentChange(Struct, frozen=True, kw_only=True):
     """Runs of events, shapes by the experiment's own numbers; each replaces the blocks that it covers."""
     rollups: tuple[Rollup, ...] = ()
     forget_rollups: bool = False
-    """Whether roll-ups written before are void (an event came that is older than the first)."""
+    """Whether roll-ups written before are void, and deleted before those above are put in place."""
 
 
 Change = tuple[ExperimentChange, ...]

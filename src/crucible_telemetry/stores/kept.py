@@ -15,21 +15,24 @@ from crucible_telemetry.errors import StoreDamaged
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.shape import SHAPES, ShapeTable
+from crucible_telemetry.metrics.rollups import Bucket, counted, merged
 from crucible_telemetry.stores.base import check_count
 from crucible_telemetry.stores.blocks import BlockInfo
 from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperiment
 from crucible_telemetry.stores.lasting import FULL_ROWS, Lasting
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
-from crucible_telemetry.stores.segments import Place, Segment, State, taken
+from crucible_telemetry.stores.segments import Place, Segment, State
 from crucible_telemetry.stores.shelf import Hands, Shelf
 from crucible_telemetry.stores.spelling import Spelling
 from crucible_telemetry.stores.spill import Spill
-from crucible_telemetry.stores.totals import Totals
+from crucible_telemetry.stores.totals import Totals, behind
 from crucible_telemetry.stores.walked import WalkedStore, following
 from crucible_telemetry.stores.writer import Writer
 
 SPILL_ROWS: Final = 2 * FULL_ROWS
 """Events that may wait in memory; what emitters add beyond that goes to a temporary file."""
+ANEW_ROWS: Final = 32_768
+"""Events that are counted in one transaction while roll-ups are made anew."""
 GATHER_ROWS: Final = FULL_ROWS
 """Events written in one transaction."""
 
@@ -92,7 +95,7 @@ class KeptStore(WalkedStore, Lasting):
 
     async def resume(self) -> None:
         """Take events again: the small blocks at the end are read, to be joined with what comes."""
-        await self.totals.check()
+        await self.totals.check(self.written_seq, self._state.max_us)
         shelves = [place for place in self._state.sealed if isinstance(place, Shelf)]
         cut = _first_open(shelves, self._segment_rows)
         loose = [(await self._in_hand(shelf)).columns for shelf in shelves[cut:]]
@@ -152,10 +155,11 @@ class KeptStore(WalkedStore, Lasting):
             parts=frozenset((part.first_seq, part.last_seq) for part in parts),
             record=record,
         )
-        rollups = await self.totals.rollups(_behind(new, before))
+        self.totals.saw(new)
+        rollups = await self.totals.rollups(await self._uncounted(state, new))
         words = self._spelling.news()
         changed = record != self._record
-        if not (numbered or words or trials or changed):
+        if not (numbered or words or trials or changed or rollups):
             return None
         return ExperimentChange(
             id=self.id,
@@ -175,6 +179,18 @@ class KeptStore(WalkedStore, Lasting):
                 found.append(place)
                 rows += place.last_seq - place.first_seq + 1
         return tuple(found)
+
+    async def _uncounted(self, state: State, new: Sequence[Columns]) -> list[Columns]:
+        """Rows that roll-ups do not count yet: what is new; while they are made anew, some of what is old."""
+        seq = self.totals.upto_seq
+        if not self.totals.wanted or seq >= self.written_seq:
+            return behind(new, seq) if self.totals.wanted else []
+        found: list[Columns] = []
+        for place in state.segments_after(seq):
+            if place.last_seq > self.written_seq or sum(map(len, found)) >= ANEW_ROWS:
+                break
+            found.append((await self._in_hand(place)).columns)
+        return behind(found, seq)
 
     def _columns(self, shelf: Shelf) -> Columns:
         if shelf.held is not None:
@@ -203,6 +219,8 @@ class KeptStore(WalkedStore, Lasting):
         if self.news is not None:
             self.news.written()
         self.written_seq = max(self.written_seq, sent.upto_seq)
+        if self.totals.wanted and self.totals.upto_seq < self.written_seq:
+            self._writer.wake()
         self.room.set()
 
     # -- reading --------------------------------------------------------------------------------
@@ -228,6 +246,36 @@ class KeptStore(WalkedStore, Lasting):
         self._hands.put(segment)
         return segment
 
+    async def buckets(self, level_s: int) -> dict[int, Bucket] | None:
+        """See `BucketStore.buckets`; what waits to be written is counted in."""
+        if not await self._rolled_up():
+            return None
+        found: dict[int, Bucket] = {}
+        async with self._writer.paused():
+            mark, state = await self.totals.count(self.written_seq), self._state
+            if mark is None:
+                return None
+            async for page in self.totals.between(level_s, mark.origin_us, state.max_us + 1):
+                found |= page
+        for place in state.segments_after(mark.upto_seq):
+            if place.min_us < mark.origin_us:
+                return None
+            (part,) = behind([(await self._in_hand(place)).columns], mark.upto_seq)
+            found = merged(found, counted(part, mark.origin_us, level_s))
+        return found
+
+    async def _rolled_up(self) -> bool:
+        """Whether roll-ups count all that is on the disk; of an experiment that is written they are made to."""
+        totals = self.totals
+        await totals.check(self.written_seq, self._state.max_us)
+        if self.id not in self._writer.members:
+            return totals.upto_seq == self.written_seq
+        totals.wanted = True
+        while totals.wanted and totals.upto_seq < self.written_seq:
+            if await self._writer.settled() is not None:
+                return False
+        return totals.wanted
+
     async def close(self, *, delete: bool = False) -> None:
         """Commit and take nothing more; with `delete` forget the experiment and all it has."""
         if not self._closed and not delete:
@@ -248,16 +296,6 @@ def _first_open(shelves: Sequence[Shelf], segment_rows: int) -> int:
         cut -= 1
         rows += size
     return cut
-
-
-def _behind(parts: Sequence[Columns], seq: int) -> list[Columns]:
-    """The rows behind a seq."""
-    found = []
-    for part in parts:
-        skip = max(seq + 1 - part.first_seq, 0)
-        if skip < len(part):
-            found.append(taken(part, np.arange(skip, len(part))) if skip else part)
-    return found
 
 
 def whole(kept: KeptExperiment, store_url: str) -> None:

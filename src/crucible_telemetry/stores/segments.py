@@ -202,6 +202,16 @@ class State:
         """Sealed segments with rows behind a seq, in seq order."""
         return self.sealed[bisect_right(self.sealed, seq, key=lambda one: one.last_seq) :]
 
+    def segments_after(self, seq: int) -> list[Place]:
+        """Segments with rows behind a seq, in seq order, the open rows as one."""
+        return [place for place in (*self.sealed_after(seq), *self._open()) if place.last_seq > seq]
+
+    @property
+    def max_us(self) -> int:
+        """The latest time of a row, µs; 0 without rows."""
+        ends = [place.max_us for place in (*self.by_end[-1:], *self._open())]
+        return max(ends, default=0)
+
     def after_seq(self, seq: int) -> Iterator[Place]:
         """Segments with rows behind a seq, in seq order; at the tail only the newest parts are joined."""
         yield from self.sealed_after(seq)
