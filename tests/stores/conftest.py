@@ -3,11 +3,13 @@
 from contextlib import asynccontextmanager
 
 import pytest_asyncio
+import servers
 from make import PlainReader, plain_shapes
 
 from crucible_telemetry.stores.keeping import KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.memory import MemoryStore
+from crucible_telemetry.stores.postgres.keep import PostgresKeep
 from crucible_telemetry.stores.sqlite import SqliteKeep
 from crucible_telemetry.stores.writer import Writer
 
@@ -21,8 +23,19 @@ async def memory(_folder, segment_rows=8):
 
 @asynccontextmanager
 async def sqlite(folder, segment_rows=8):
+    async with kept_in(SqliteKeep(folder / "runs.db"), segment_rows) as store:
+        yield store
+
+
+@asynccontextmanager
+async def postgres(_folder, segment_rows=8):
+    async with kept_in(PostgresKeep(servers.postgres().url()), segment_rows) as store:
+        yield store
+
+
+@asynccontextmanager
+async def kept_in(keep, segment_rows):
     """Written behind each append, so that reads fetch blocks."""
-    keep = SqliteKeep(folder / "runs.db")
     await keep.open()
     writer = Writer(keep)
     store = Committing(NOTHING, PlainReader(), keep, writer, segment_rows, plain_shapes())
@@ -43,7 +56,7 @@ class Committing(KeptStore):
         return await super()._in_hand(place)
 
 
-STORES = {"memory": memory, "sqlite": sqlite}
+STORES = {"memory": memory, "sqlite": sqlite, "postgres": postgres}
 
 
 @pytest_asyncio.fixture(params=STORES)

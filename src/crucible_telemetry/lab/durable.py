@@ -16,7 +16,7 @@ from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import LIVING, State
 from crucible_telemetry.collect.trials import Trials
-from crucible_telemetry.errors import ConfigurationError, NotBuiltYet, StoreError
+from crucible_telemetry.errors import ConfigurationError, LifecycleError, StoreError, StoreRefused
 from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.lab.records import (
@@ -32,6 +32,7 @@ from crucible_telemetry.lab.records import (
 )
 from crucible_telemetry.stores.keeping import Keep, KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
+from crucible_telemetry.stores.postgres.keep import PostgresKeep
 from crucible_telemetry.stores.sqlite import SqliteKeep
 from crucible_telemetry.stores.writer import Writer
 
@@ -53,7 +54,7 @@ def keep_of(url: str | os.PathLike[str], durability: str) -> Keep | None:
         # As everywhere: three slashes and a relative path, four and an absolute one.
         return SqliteKeep(Path(rest[1:]), durability)  # type: ignore[arg-type]
     if scheme in ("postgresql", "postgres"):
-        raise NotBuiltYet(f"Lab({text!r})", "a shared server comes next")
+        return PostgresKeep(text)
     raise ConfigurationError(
         "url", f"{scheme!r} is no store: want a path, sqlite:/// or postgresql://"
     )
@@ -141,12 +142,15 @@ class News:
         )
 
 
-def found_state(record: Record, own: Owner) -> State:
-    """The state of an experiment found in a keep: one that was running when its process died is interrupted."""
+def found_state(record: Record, own: Owner, *, held: bool | None = None) -> State:
+    """The state of an experiment found in a keep: one that was running when its process died is interrupted.
+
+    `held`: whether another lab writes it now; None: as far as its owner says.
+    """
     state = State(record.state)
-    if state in LIVING and (record.owner == own or not is_alive(record.owner)):
-        return State.INTERRUPTED
-    return state
+    if held is None:
+        held = record.owner != own and is_alive(record.owner)
+    return State.INTERRUPTED if state in LIVING and not held else state
 
 
 class Found(Struct, frozen=True):
@@ -171,8 +175,27 @@ class Durable:
         found = []
         for kept in await self.keep.open():
             record = unpacked(kept.record)
-            found.append(Found(kept, record, found_state(record, self.owner)))
+            found.append(Found(kept, record, found_state(record, self.owner, held=kept.held)))
         return found
+
+    async def claim(self, store: KeptStore, known: Record) -> None:
+        """Take an experiment over to write it, when nobody else does and nobody has since it was read.
+
+        `known`: its record as this lab knows it. `LifecycleError` when another lab runs it now.
+        """
+        kept = await self.keep.claim(store.id)
+        record = unpacked(kept.record)
+        state = found_state(record, self.owner, held=kept.held)
+        if state in LIVING:
+            raise LifecycleError(store.id, f"{state.value} in another lab", "reopen")
+        last_seq = kept.blocks[-1].last_seq if kept.blocks else 0
+        if (record.owner, last_seq) != (known.owner, store.last_seq) or (
+            record.saved_us > known.saved_us
+        ):
+            raise StoreRefused(
+                self.keep.url,
+                f"experiment {store.id!r} was gone on with by another lab; open this one again to see it",
+            )
 
     def store(self, kept: KeptExperiment, reader: ExperimentReader) -> KeptStore:
         """The store of an experiment."""

@@ -138,6 +138,7 @@ class Starting(Registry):
         next_state(experiment_id, life.state, "reopen")
         record = self._durable.record_of(old)
         spec = spec_of(record, code)
+        await self._durable.claim(old.store, record)
         await old.store.resume()
         old.reader.spec = spec
         board, span_us = await recounted(old.store, old.reader)

@@ -57,6 +57,8 @@ class KeptExperiment(Struct, frozen=True, kw_only=True):
     words: list[Word]
     trials: list[tuple[int, bytes]]
     blocks: list[BlockInfo]
+    held: bool | None = None
+    """Whether another lab writes it at this moment; None: this keep cannot tell, ask the record's owner."""
 
 
 class Keep(Protocol):
@@ -74,6 +76,10 @@ class Keep(Protocol):
 
     async def open(self) -> list[KeptExperiment]:
         """Connect, make or check the schema, and give what is there, in the order it was started."""
+        ...
+
+    async def claim(self, experiment_id: str) -> KeptExperiment:
+        """An experiment as it is now, to be written by this keep from now on, unless it is `held`."""
         ...
 
     async def write(self, change: Change) -> list[list[BlockInfo]]:

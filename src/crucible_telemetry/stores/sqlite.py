@@ -85,6 +85,10 @@ class SqliteKeep:
         """See `Keep.open`; makes the file and its folder."""
         return await self._as_writer(self._open)
 
+    async def claim(self, experiment_id: str) -> KeptExperiment:
+        """See `Keep.claim`; a file does not know who writes it."""
+        return await self._as_writer(lambda: self._kept(experiment_id))
+
     async def write(self, change: Change) -> list[list[BlockInfo]]:
         """See `Keep.write`."""
         return await self._as_writer(lambda: self._write(change))

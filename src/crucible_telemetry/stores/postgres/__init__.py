@@ -1,0 +1,8 @@
+"""The keep on a server: PostgreSQL by asyncpg, events as rows that others may query with SQL.
+
+::
+
+    keep      the verbs of `Keep`           schema   tables, the view `events`, TimescaleDB (PURE)
+      writing   a change in one transaction   rows   columns as rows and back (PURE)
+      server    connections, their errors, and the lock that says who writes
+"""

@@ -1,0 +1,281 @@
+"""PostgreSQL as a `Keep`: see `stores/keeping.py` for what each verb promises."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from crucible_telemetry.errors import StoreDamaged, StoreRefused
+from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.runtime.aside import AsideLoop
+from crucible_telemetry.stores.blocks import BlockInfo, digest, encoded
+from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup, Word
+from crucible_telemetry.stores.postgres import rows, schema, writing
+from crucible_telemetry.stores.postgres.server import (
+    LONG_S,
+    Address,
+    Connection,
+    driver,
+    new_lock,
+)
+
+T = TypeVar("T")
+
+_TABLES: Final = ("words", "trials", "segments", "rollups", "event_rows")
+_MAKING: Final = 0x43525543
+"""The advisory lock under which tables are made: two labs may begin at once."""
+
+
+class PostgresKeep:
+    """A `Keep` in the schema of a database: one writing and one reading connection, on a loop of their own.
+
+    The answer to a commit is waited for, whatever the lab's `durability`: how sure it then is, is the
+    server's `synchronous_commit`.
+    """
+
+    def __init__(self, url: str) -> None:
+        driver()
+        self._address = Address(url)
+        self._lock = new_lock()
+        self._loop = AsideLoop("crucible-postgres")
+        self._begin()
+
+    def _begin(self) -> None:
+        self._writing = Connection(self._address, lock=self._lock)
+        self._reading = Connection(self._address)
+        self.timescale: str | None = None
+        """Version and licence of TimescaleDB, when events are in its hypertable."""
+
+    @property
+    def url(self) -> str:
+        """See `Keep.url`."""
+        return self._address.shown
+
+    async def open(self) -> list[KeptExperiment]:
+        """See `Keep.open`; makes the schema and its tables."""
+        self._loop.start()
+        return await self._call(self._writing, self._opened)
+
+    async def claim(self, experiment_id: str) -> KeptExperiment:
+        """See `Keep.claim`."""
+
+        async def work(connection: Any) -> KeptExperiment:
+            async with connection.transaction():
+                held = await writing.claimed(connection, experiment_id, self._lock)
+                found = await _kept(connection, experiment_id)
+            if not found:
+                raise StoreRefused(self.url, f"experiment {experiment_id!r} is not there any more")
+            return msgspec.structs.replace(found[0], held=held)
+
+        return await self._call(self._writing, work)
+
+    async def write(self, change: Change) -> list[list[BlockInfo]]:
+        """See `Keep.write`."""
+
+        async def work(connection: Any) -> list[list[BlockInfo]]:
+            async with connection.transaction():
+                return await writing.write(connection, change, self._lock, self.url)
+
+        return await self._call(self._writing, work)
+
+    async def load(self, experiment_id: str, block: BlockInfo) -> Columns:
+        """See `Keep.load`."""
+        query = (
+            f"SELECT {rows.packed_select()} FROM (SELECT * FROM event_rows"  # noqa: S608 - our own names
+            " WHERE experiment = (SELECT number FROM experiments WHERE id = $1)"
+            " AND seq BETWEEN $2 AND $3 AND timestamp_us BETWEEN $4 AND $5 ORDER BY seq) ordered"
+        )
+        values = (experiment_id, block.first_seq, block.last_seq, block.min_us, block.max_us)
+
+        async def work(connection: Any) -> Columns:
+            packed = await connection.fetchrow(query, *values, timeout=LONG_S)
+            return _checked(self.url, experiment_id, block, packed)
+
+        return await self._call(self._reading, work)
+
+    async def rollups(
+        self, experiment_id: str, level_s: int, since_us: int, until_us: int
+    ) -> list[Rollup]:
+        """See `Keep.rollups`."""
+        query = (
+            "SELECT start_us, cells FROM rollups WHERE experiment = (SELECT number FROM experiments"
+            " WHERE id = $1) AND level_s = $2 AND start_us >= $3 AND start_us < $4 ORDER BY start_us"
+        )
+        found = await self._fetch(query, experiment_id, level_s, since_us, until_us)
+        return [Rollup(level_s, start_us, cells) for start_us, cells in found]
+
+    async def forget(self, experiment_id: str) -> None:
+        """See `Keep.forget`."""
+
+        async def work(connection: Any) -> None:
+            async with connection.transaction():
+                number = await connection.fetchval(
+                    "DELETE FROM experiments WHERE id = $1 RETURNING number", experiment_id
+                )
+                for table in _TABLES:
+                    await connection.execute(
+                        f"DELETE FROM {table} WHERE experiment = $1",  # noqa: S608 - our own names
+                        number,
+                        timeout=LONG_S,
+                    )
+
+        await self._call(self._writing, work)
+
+    async def close(self) -> None:
+        """See `Keep.close`."""
+        if self._loop.running:
+            await self._loop.call(self._writing.close)
+            await self._loop.call(self._reading.close)
+            await self._loop.stop()
+
+    def disown(self) -> None:
+        """See `Keep.disown`: the loop's thread stayed in the parent."""
+        self._loop = AsideLoop("crucible-postgres")
+        self._begin()
+
+    async def about(self) -> dict[str, Any]:
+        """Version of the server and of TimescaleDB, and bytes of the tables, for `crucible doctor`."""
+        version = (await self._fetch("SELECT current_setting('server_version')"))[0][0]
+        sizes = await self._fetch(
+            "SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c"
+            " WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r' ORDER BY 2 DESC",
+            self._address.quoted_schema,
+        )
+        return {
+            "server": f"PostgreSQL {version}",
+            "timescaledb": self.timescale or "no",
+            "schema": self._address.schema,
+            "bytes": dict(sizes),
+        }
+
+    # -- on the loop beside ---------------------------------------------------------------------
+
+    async def _call(self, which: Connection, work: Callable[[Any], Awaitable[T]]) -> T:
+        if not self._loop.running:
+            raise StoreRefused(self.url, "is closed")
+        return await self._loop.call(lambda: which.use(work))
+
+    async def _fetch(self, query: str, *values: Any) -> list[Any]:
+        async def work(connection: Any) -> list[Any]:
+            found: list[Any] = await connection.fetch(query, *values)
+            return found
+
+        return await self._call(self._reading, work)
+
+    async def _opened(self, connection: Any) -> list[KeptExperiment]:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _MAKING)
+            await self._check_format(connection)
+        self.timescale = await _timescale_of(connection)
+        return await _kept(connection)
+
+    async def _check_format(self, connection: Any) -> None:
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self._address.quoted_schema}")
+        there = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace",
+            self._address.quoted_schema,
+        )
+        if not there:
+            return await _make(connection)
+        if ("keep",) not in map(tuple, there):
+            raise StoreRefused(self.url, f"schema {self._address.schema!r} is of another program")
+        found = await connection.fetchval("SELECT format FROM keep")
+        if found != schema.FORMAT:
+            raise StoreRefused(
+                self.url,
+                f"has format {found}; this version reads {schema.FORMAT}: update the library",
+            )
+        return None
+
+
+async def _make(connection: Any) -> None:
+    """Tables, and what TimescaleDB adds where it is there."""
+    await connection.execute(schema.TABLES)
+    licence = await connection.fetchval(
+        "SELECT current_setting('timescaledb.license', true) FROM pg_extension"
+        " WHERE extname = 'timescaledb'"
+    )
+    if licence is None or not await _tried(connection, schema.HYPERTABLE):
+        await connection.execute(schema.PLAIN)
+    elif licence == "timescale":
+        for statements in (schema.COMPRESSION, *schema.AGGREGATES):
+            await _tried(connection, statements)
+
+
+async def _tried(connection: Any, statements: str) -> bool:
+    """Whether the server did it; events are kept all the same without."""
+    try:
+        async with connection.transaction():
+            await connection.execute(statements)
+    except driver().PostgresError as error:
+        log.warning("TimescaleDB: %s", error)
+        return False
+    return True
+
+
+async def _timescale_of(connection: Any) -> str | None:
+    has = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+    version = await connection.fetchval(has)
+    if version is None:
+        return None
+    hyper = await connection.fetchval(
+        "SELECT count(*) FROM timescaledb_information.hypertables"
+        " WHERE hypertable_schema = current_schema() AND hypertable_name = 'event_rows'"
+    )
+    licence = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
+    return f"{version} ({licence})" if hyper else None
+
+
+async def _kept(connection: Any, experiment_id: str | None = None) -> list[KeptExperiment]:
+    """One or all, in the order they were started: four queries, however many experiments."""
+    found = await connection.fetch(
+        f"SELECT x.number, x.id, x.record, {writing.HELD} AS held FROM experiments x"  # noqa: S608 - our own names
+        " WHERE x.record IS NOT NULL AND ($1::text IS NULL OR x.id = $1) ORDER BY x.number",
+        experiment_id,
+    )
+    numbers = [one["number"] for one in found]
+    words, trials, blocks = defaultdict(list), defaultdict(list), defaultdict(list)
+    for number, kind, at, word in await connection.fetch(
+        "SELECT experiment, kind, number, word FROM words WHERE experiment = ANY($1) ORDER BY 1, 2, 3",
+        numbers,
+    ):
+        words[number].append(Word(kind, at, msgspec.msgpack.decode(word)))
+    for number, at, record in await connection.fetch(
+        "SELECT experiment, number, record FROM trials WHERE experiment = ANY($1) ORDER BY 1, 2",
+        numbers,
+    ):
+        trials[number].append((at, record))
+    for number, first, count, low, high, mark in await connection.fetch(
+        "SELECT experiment, first_seq, rows, min_us, max_us, digest FROM segments"
+        " WHERE experiment = ANY($1) ORDER BY 1, 2",
+        numbers,
+    ):
+        block = BlockInfo(first_seq=first, rows=count, min_us=low, max_us=high, digest=mark)
+        blocks[number].append(block)
+    return [
+        KeptExperiment(
+            id=one["id"],
+            record=one["record"],
+            words=words[one["number"]],
+            trials=trials[one["number"]],
+            blocks=blocks[one["number"]],
+            held=one["held"],
+        )
+        for one in found
+    ]
+
+
+def _checked(url: str, experiment_id: str, block: BlockInfo, packed: Any) -> Columns:
+    """The columns, when they are what was written."""
+    named = f"experiment {experiment_id!r}, events {block.first_seq} to {block.last_seq}"
+    if packed[0] is None:
+        raise StoreDamaged(url, f"{named}: not there")
+    seqs, columns = rows.unpacked(packed)
+    if len(seqs) != block.rows:
+        gone = rows.missing(seqs, block.first_seq, block.last_seq)
+        raise StoreDamaged(url, f"{named}: missing are {gone}")
+    if digest(encoded(columns)) != block.digest:
+        raise StoreDamaged(url, f"{named}: not as they were written (digest differs)")
+    return columns

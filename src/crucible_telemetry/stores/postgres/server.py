@@ -1,0 +1,183 @@
+"""A PostgreSQL server as a keep sees it: where it is, connections that come back, errors as ours.
+
+A keep's writing connection holds a session's advisory lock for as long as it lives, and an experiment says
+by whose lock it is written: the server lets go of it when the session dies, wherever its process was.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import anyio
+
+from crucible_telemetry.errors import (
+    ConfigurationError,
+    StoreDamaged,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
+
+T = TypeVar("T")
+
+SCHEMA: Final = "crucible"
+CONNECT_S: Final = 10.0
+COMMAND_S: Final = 60.0
+"""A server that says nothing for so long is away."""
+LONG_S: Final = 600.0
+"""The same for what may be large: a COPY, a deletion."""
+
+LOCKED: Final = """EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid::bigint = {key} >> 32 AND l.objid::bigint = {key} & 4294967295)"""
+"""Whether a session holds the advisory lock `key`, an SQL expression."""
+
+_AWAY: Final = ("08", "25", "40", "53", "55", "57", "58")
+"""Classes of SQLSTATE that a later try may get over: connection, read-only, conflict, resources, locks, shutdown, system."""
+
+
+def driver() -> Any:
+    """asyncpg; `ConfigurationError` names the extra where it is not installed."""
+    try:
+        import asyncpg  # noqa: PLC0415 - optional
+    except ImportError:
+        raise ConfigurationError(
+            "url", "postgresql:// needs asyncpg: install crucible-telemetry[postgres]"
+        ) from None
+    return asyncpg
+
+
+class Address:
+    """A URL taken apart: what asyncpg is given, the schema, and what may be shown (no password).
+
+    ``postgresql://user:password@host:port/database?schema=name``; `schema` is our own, ``crucible`` by
+    default; the others are libpq's.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        try:
+            given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        except ValueError as error:
+            raise ConfigurationError("url", f"{shown(url)}: {error}") from None
+        self.schema = dict(given).get("schema", SCHEMA)
+        if not self.schema or "\0" in self.schema:
+            raise ConfigurationError("url", f"{shown(url)}: schema has no name")
+        rest = urlencode([pair for pair in given if pair[0] != "schema"], quote_via=quote)
+        self.dsn = urlunsplit(parts._replace(scheme="postgresql", query=rest))
+        self.shown = shown(url)
+
+    @property
+    def quoted_schema(self) -> str:
+        """As an SQL identifier."""
+        return '"' + self.schema.replace('"', '""') + '"'
+
+
+def shown(url: str) -> str:
+    """The URL without its password, wherever it is written."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    pairs = [p for p in parse_qsl(parts.query, keep_blank_values=True) if "pass" not in p[0]]
+    netloc = user.partition(":")[0] + at + host
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(pairs, safe="/")))
+
+
+def translated(shown_url: str, error: Exception) -> StoreError:
+    """An error of asyncpg or of the network as one of ours."""
+    state = getattr(error, "sqlstate", None)
+    said = f"{error}" or type(error).__name__
+    if state is None or state.startswith(_AWAY):
+        return StoreUnavailable(shown_url, said)
+    if state.startswith("XX"):
+        return StoreDamaged(shown_url, said)
+    if state == "23505":
+        said = f"another lab writes the same experiment: {said}"
+    return StoreRefused(shown_url, said)
+
+
+class Connection:
+    """One connection that is made when it is needed, and again after it was lost; one use at a time."""
+
+    def __init__(self, address: Address, *, lock: int | None = None) -> None:
+        self._address, self._lock = address, lock
+        self._open: Any = None
+        self._one: anyio.Lock | None = None  # made on the loop that uses it
+
+    async def use(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """`work` with the connection; `StoreError` when it cannot be done, and then the connection is dropped."""
+        if self._one is None:
+            self._one = anyio.Lock()
+        errors = driver()
+        async with self._one:
+            try:
+                return await work(await self._connected())
+            except StoreError:
+                raise
+            except (
+                errors.PostgresError,
+                errors.InterfaceError,
+                errors.InternalClientError,
+                OSError,
+            ) as error:
+                ours = translated(self._address.shown, error)
+                if isinstance(ours, StoreUnavailable):
+                    self.drop()
+                raise ours from error
+            except BaseException:
+                self.drop()  # cancelled in the middle: nobody knows what it would answer next
+                raise
+
+    async def _connected(self) -> Any:
+        if self._open is None or self._open.is_closed():
+            self._open = None
+            address = self._address
+            made = await driver().connect(
+                address.dsn,
+                timeout=CONNECT_S,
+                command_timeout=COMMAND_S,
+                server_settings={
+                    "search_path": f"{address.quoted_schema}, public",
+                    "application_name": "crucible_telemetry",
+                    "jit": "off",
+                },
+            )
+            self._open = made
+            if self._lock is not None:
+                await _hold(made, self._lock, address.shown)
+        return self._open
+
+    def drop(self) -> None:
+        """End it without a word."""
+        dropped, self._open = self._open, None
+        if dropped is not None and not dropped.is_closed():
+            dropped.terminate()
+
+    async def close(self) -> None:
+        """End it in good order, or without a word when the server does not answer."""
+        closing, self._open = self._open, None
+        if closing is None or closing.is_closed():
+            return
+        try:
+            await closing.close(timeout=2.0)
+        except (driver().PostgresError, driver().InterfaceError, OSError, TimeoutError):
+            closing.terminate()
+
+
+async def _hold(connection: Any, key: int, shown_url: str) -> None:
+    """Take the lock; a session of ours that the server does not know to be dead yet is ended."""
+    for _ in range(20):
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+            return
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+            " AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1::bigint & 4294967295",
+            key,
+        )
+        await anyio.sleep(0.1)
+    raise StoreUnavailable(shown_url, "an earlier session of this lab has not ended yet")
+
+
+def new_lock() -> int:
+    """A number for a keep's lock, unlike any other's."""
+    return secrets.randbits(62) | 1 << 62

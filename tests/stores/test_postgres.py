@@ -1,0 +1,215 @@
+"""The keep on a server, as labs and people with SQL see it."""
+
+import asyncio
+import math
+import sys
+
+import asyncpg
+import pytest
+import servers
+
+import crucible_telemetry as ct
+from crucible_telemetry.errors import StoreDamaged, StoreRefused, StoreUnavailable
+from crucible_telemetry.lab.durable import keep_of
+from crucible_telemetry.stores.postgres.keep import PostgresKeep
+
+pytestmark = pytest.mark.asyncio
+
+HARD = {
+    "nan": math.nan, "inf": -math.inf, "huge": 2**63 + 5, "larger": 10**40, "nul": "a\0b",
+    "surrogate": "\ud800", "deep": [[[{"a": None}]]], "bytes": b"\xff\x00", "text": "ünï ↯ 😀",
+}  # fmt: skip
+
+
+@pytest.fixture
+def url():
+    return servers.postgres().url()
+
+
+async def rows_of(url, query, *values):
+    dsn, _, schema = url.partition("&schema=")
+    connection = await asyncpg.connect(dsn, server_settings={"search_path": schema or "crucible"})
+    try:
+        return [tuple(row) for row in await connection.fetch(query, *values)]
+    finally:
+        await connection.close()
+
+
+async def session_ends(url):
+    """Every session of a keep ends without a word, as when its process dies."""
+    await rows_of(
+        url.partition("&")[0],
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'crucible_telemetry'",
+    )
+
+
+async def call(exp, latency_ms=100, **metadata):
+    async with exp.scope():
+        await ct.execute(
+            "llm.request.stop",
+            {"duration_ms": latency_ms, "input_tokens": 3, "output_tokens": 4, "cost_usd": 0.25},
+            {"provider": "openai", "model": "gpt-4o", **metadata},
+        )
+
+
+async def test_what_was_kept_is_read_again_by_another_lab_as_it_was(url):
+    async with ct.Lab(url) as lab, lab.experiment("a", tags=["t"], privacy="none") as exp:
+        async with exp.trial(item="q\01", repeat=2) as trial:
+            trial.score(correct=True)
+            for value in HARD.values():
+                await ct.execute("odd.event", {"n": 1}, {"value": value})
+        await call(exp)
+        before, summary = await exp.events(), await exp.metrics()
+    async with ct.Lab(url) as lab:
+        (exp,) = lab.list_experiments()
+        after = await exp.events()
+        assert repr([*after]) == repr([*before])
+        assert repr((await exp.metrics()).latency) == repr(summary.latency)
+        (trial,) = await exp.trials()
+        assert (trial.item, trial.repeat, trial.scores) == ("q\01", 2, {"correct": True})
+
+
+async def test_the_view_shows_events_to_people_with_sql(url):
+    async with ct.Lab(url) as lab, lab.experiment("a") as exp:
+        async with exp.trial(item="q1", repeat=2):
+            await call(exp)
+        await ct.execute("log", {}, {"text": "x"})
+    found = await rows_of(
+        url,
+        "SELECT experiment_id, experiment, seq, event_name, outcome, success, provider, model, sample_id,"
+        " repeat, latency_ns, cost_usd, prompt_tokens, completion_tokens FROM events ORDER BY seq",
+    )
+    assert found[0][1:] == (
+        "a", 1, "llm.request.stop", "ok", True, "openai", "gpt-4o", "q1", 2, 100_000_000, found[0][11], 3, 4,
+    )  # fmt: skip
+    assert float(found[0][11]) == 0.25
+    assert found[1][3:11] == ("log", *[None] * 7)
+    ((first, at_us, at),) = await rows_of(
+        url, "SELECT seq, timestamp_us, timestamp FROM events ORDER BY seq LIMIT 1"
+    )
+    assert first == 1
+    assert abs(at.timestamp() * 1e6 - at_us) < 1
+
+
+async def test_a_row_that_was_deleted_is_named(url):
+    async with ct.Lab(url) as lab, lab.experiment("a") as exp:
+        for _ in range(10):
+            await call(exp)
+    await rows_of(url, "DELETE FROM event_rows WHERE seq IN (4, 7)")
+    async with ct.Lab(url) as lab:
+        (exp,) = lab.list_experiments()
+        with pytest.raises(StoreDamaged, match="events 1 to 10: missing are 4, 7"):
+            await exp.events()
+
+
+async def test_a_value_that_was_changed_is_found(url):
+    async with ct.Lab(url) as lab, lab.experiment("a") as exp:
+        for _ in range(3):
+            await call(exp)
+    await rows_of(url, "UPDATE event_rows SET latency_ns = 1 WHERE seq = 2")
+    async with ct.Lab(url) as lab:
+        (exp,) = lab.list_experiments()
+        with pytest.raises(StoreDamaged, match="events 1 to 3: not as they were written"):
+            await exp.events()
+
+
+async def test_an_experiment_of_another_lab_is_running_as_long_as_that_lab_lives(url):
+    async with ct.Lab(url) as one:
+        exp = await one.start_experiment("a", capture="scope")
+        await call(exp)
+        await exp.flush()
+        async with ct.Lab(url) as other:
+            (theirs,) = other.list_experiments()
+            assert theirs.state == "running"
+            assert len(await theirs.events()) == 1
+            with pytest.raises(ct.LifecycleError):
+                await other.reopen_experiment(theirs.id)
+
+
+async def test_of_two_labs_that_found_it_interrupted_one_goes_on(url):
+    one = await ct.Lab(url).open()
+    exp = await one.start_experiment("a", capture="scope")
+    await call(exp)
+    await exp.flush()
+    await session_ends(url)
+    two, three = await ct.Lab(url).open(), await ct.Lab(url).open()
+    try:
+        assert [e.state for lab in (two, three) for e in lab.list_experiments()] == [
+            "interrupted"
+        ] * 2
+        again = await two.reopen_experiment(exp.id)
+        await call(again)
+        await again.flush()
+        with pytest.raises(ct.LifecycleError, match="running in another lab"):
+            await three.reopen_experiment(exp.id)
+        await again.stop()
+        with pytest.raises(StoreRefused, match="gone on with by another lab"):
+            await three.reopen_experiment(exp.id)
+    finally:
+        await two.close()
+        await three.close()
+        await one.close()
+
+
+async def test_what_is_deleted_leaves_nothing_behind(url):
+    async with ct.Lab(url) as lab:
+        async with lab.experiment("a") as exp, exp.trial(item="1"):
+            await call(exp)
+        await exp.cleanup()
+        assert lab.list_experiments() == []
+    for table in ("experiments", "words", "trials", "segments", "rollups", "event_rows"):
+        assert await rows_of(url, f"SELECT * FROM {table}") == [], table
+
+
+async def test_two_labs_that_begin_at_once_make_the_tables_once(url):
+    keeps = [PostgresKeep(url) for _ in range(4)]
+    try:
+        assert await asyncio.gather(*(keep.open() for keep in keeps)) == [[]] * 4
+    finally:
+        for keep in keeps:
+            await keep.close()
+
+
+async def test_a_server_that_is_not_there_says_so_at_once_and_without_the_password():
+    with pytest.raises(StoreUnavailable) as raised:
+        async with ct.Lab("postgresql://me:secret@127.0.0.1:1/runs"):
+            pass
+    assert "postgresql://me@127.0.0.1:1/runs" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_database_that_does_not_exist_is_refused(url):
+    with pytest.raises(StoreRefused, match='"nowhere" does not exist'):
+        async with ct.Lab(url.replace("/postgres?", "/nowhere?")):
+            pass
+
+
+async def test_a_schema_of_another_program_and_a_newer_format_are_refused(url):
+    await rows_of(url, f"CREATE SCHEMA {url.rpartition('=')[2]}")
+    await rows_of(url, "CREATE TABLE theirs (n int)")
+    with pytest.raises(StoreRefused, match="another program"):
+        async with ct.Lab(url):
+            pass
+    newer = servers.postgres().url()
+    async with ct.Lab(newer):
+        pass
+    await rows_of(newer, "UPDATE keep SET format = 99")
+    with pytest.raises(StoreRefused, match="format 99"):
+        async with ct.Lab(newer):
+            pass
+
+
+async def test_without_the_driver_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ct.ConfigurationError, match=r"crucible-telemetry\[postgres\]"):
+        keep_of("postgresql://host/db", "normal")
+
+
+async def test_a_keep_tells_about_its_server(url):
+    keep = PostgresKeep(url)
+    await keep.open()
+    about = await keep.about()
+    await keep.close()
+    assert about["server"].startswith("PostgreSQL ")
+    assert about["timescaledb"] == "no"
+    assert about["bytes"]["event_rows"] > 0
