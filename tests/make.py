@@ -86,6 +86,18 @@ class PlainReader:
     def error(self, error: int) -> str:
         return f"Error{error}"
 
+    def shape_number(self, name: str, _numbers: Any, _words: Any) -> int:
+        return int(name.removeprefix("event."))
+
+    def model_number(self, _provider: str | None, model: str | None) -> int:
+        return int((model or "model-0").removeprefix("model-"))
+
+    def error_number(self, error: str) -> int:
+        return int(error.removeprefix("Error"))
+
+    def trial_number(self, trial: int, _identity: Identity) -> int:
+        return trial
+
     def row_name(self, columns: Columns, index: int) -> str:
         return self.name(int(columns.shape[index]))
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest_asyncio
 import servers
 from make import PlainReader, plain_shapes
+from own_stores import LogStore, PlainStore
 
 from crucible_telemetry.stores.keeping import KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
@@ -56,7 +57,21 @@ class Committing(KeptStore):
         return await super()._in_hand(place)
 
 
-STORES = {"memory": memory, "sqlite": sqlite, "postgres": postgres}
+@asynccontextmanager
+async def log_file(folder, segment_rows=8):
+    """The store of ../../examples."""
+    del segment_rows
+    yield LogStore(folder / "runs.log", "e1", PlainReader())
+
+
+@asynccontextmanager
+async def plain(_folder, segment_rows=8):
+    """A store that was written from the port alone."""
+    del segment_rows
+    yield PlainStore("e1", PlainReader())
+
+
+STORES = {"memory": memory, "sqlite": sqlite, "postgres": postgres, "log": log_file, "plain": plain}
 
 
 @pytest_asyncio.fixture(params=STORES)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crucible_telemetry.collect.fields import NamedFields
 from crucible_telemetry.collect.read_back import Fields, event_fields
 from crucible_telemetry.collect.spec import ExperimentSpec
-from crucible_telemetry.collect.trials import Trials
+from crucible_telemetry.collect.trials import Trials, identity_of
 from crucible_telemetry.collect.words import Vocabulary
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import GENERIC_SHAPE, Event, Identity
@@ -95,8 +95,25 @@ class ExperimentReader:
     def identity(self, trial: int) -> Identity:
         """Whose trial a number stands for; of nobody for 0 and for one that is not known any more."""
         found = self.trials.find(trial)
-        if found is None:
-            return _NOBODY
-        return (
-            found.item, found.repeat, found.attempt, found.session, found.user, found.cohort,
-        )  # fmt: skip
+        return _NOBODY if found is None else identity_of(found)
+
+    # -- for stores that read what another process wrote ------------------------------------------
+
+    def shape_number(
+        self, name: str, measurement_keys: tuple[str, ...], metadata_keys: tuple[str, ...]
+    ) -> int | None:
+        """See `StoreReader.shape_number`."""
+        found = SHAPES.intern(name, measurement_keys, metadata_keys)
+        return None if found is None else found.id
+
+    def model_number(self, provider: str | None, model: str | None) -> int:
+        """See `StoreReader.model_number`."""
+        return self.models.number((provider, model))
+
+    def error_number(self, error: str) -> int:
+        """See `StoreReader.error_number`."""
+        return self.errors.number(error)
+
+    def trial_number(self, trial: int, identity: Identity) -> int:
+        """See `StoreReader.trial_number`."""
+        return 0 if identity == _NOBODY else self.trials.learn(trial, identity)

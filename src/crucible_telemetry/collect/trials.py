@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.event import Identity, Outcome
 
 
 class TrialRecord(Struct, frozen=True, kw_only=True, weakref=True):
@@ -36,6 +36,13 @@ class TrialRecord(Struct, frozen=True, kw_only=True, weakref=True):
     def key(self) -> tuple[str, int]:
         """What makes it the same trial in another arm: item and repeat."""
         return self.item, self.repeat
+
+
+def identity_of(record: TrialRecord) -> Identity:
+    """Whose the events of a trial are."""
+    return (
+        record.item, record.repeat, record.attempt, record.session, record.user, record.cohort,
+    )  # fmt: skip
 
 
 _numbers = itertools.count(1)
@@ -80,6 +87,22 @@ class Trials:
         self.records[record.number] = record
         if record.outcome == Outcome.OK.label:
             self._done.add(record.key)
+
+    def learn(self, number: int, identity: Identity) -> int:
+        """Know whose events of an earlier process are: the number they have here, the same one if it is free."""
+        own = self.records.get(number) or self._unrecorded.get(number)
+        if own is not None and identity_of(own) == identity:
+            return number
+        here = number if own is None else self.new_number()
+        item, repeat, attempt, session, user, cohort = identity
+        self.restore(
+            TrialRecord(
+                number=here, item=item or "", repeat=repeat or 0, attempt=attempt or 0,
+                session=session, user=user, cohort=cohort,
+            ),
+            own=False,
+        )  # fmt: skip
+        return here
 
     def close(self, number: int, **end: Any) -> TrialRecord:
         """Write down how it ended, or what was learnt of it afterwards."""

@@ -1,15 +1,18 @@
 """Numbers for words: model names and error types as small integers, bounded. PURE."""
 
+import threading
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 LIMIT: Final = 65_535
+_GROWING: Final = threading.RLock()
+"""Held for a new word only; one for all, since new words are rare."""
 
 
 class Vocabulary(Generic[T]):
     """Words by number, 0 for none; beyond `LIMIT` − 1 words the last number stands for all others.
 
-    Grown under the drain's lock only; read from anywhere.
+    Grown in a drain, and by stores that read what another process wrote; read from anywhere.
     """
 
     __slots__ = ("_limit", "_numbers", "_other", "words")
@@ -27,6 +30,13 @@ class Vocabulary(Generic[T]):
 
     def number(self, word: T) -> int:
         """The number of a word, new words included."""
+        found = self._numbers.get(word)
+        if found is not None:
+            return found
+        with _GROWING:
+            return self._grown(word)
+
+    def _grown(self, word: T) -> int:
         found = self._numbers.get(word)
         if found is not None:
             return found

@@ -1,6 +1,33 @@
 """The Store port: what it keeps, in which order it answers, and how one asks. PURE.
 
-A back-end can be written from `Store` alone; `Where` and `matches` say what a filter means.
+**Writing a store.** A lab calls the class or factory once for each experiment, on its loop, with
+``(experiment_id, reader)``; what opening raises is raised by `start_experiment`. Everything needed is in
+`crucible_telemetry.stores`; ``examples/custom_store.py`` is a whole one.
+
+*What comes.* `append` is given `Columns`: rows in seq order, contiguous from `first_seq`. Typed arrays stand
+beside `payload`, the encoded events, which are the truth. Numbers in `shape`, `model`, `error` and `trial` stand
+for words that only this process knows: `reader.name`, `keys`, `model`, `error`, `identity` say which.
+``encode(columns, reader)`` makes bytes of rows and of the words they need, ``decode(block, reader)`` gives equal
+columns in any process; ``digest`` tells torn or changed bytes. A store whose back-end holds rows apart keeps
+`payload[i]` and what it wants typed, and makes words of numbers the same way.
+
+*What is answered.* `Event`s, which ``reader.events(columns, positions)`` decodes, and columns. Order is
+``(timestamp_us, seq)``; what a filter means is ``matches(where, event)``, and ``query.bounds_us()`` are its bounds in
+time. A store may begin from `MemoryStore`, which answers everything, and add how its rows are kept.
+
+*Who calls.* `append` is called by one thread at a time, which may be any: an emitter that finds the mailbox
+full drains it. It must not wait, and what it raises (but for the errors below) counts as a crash of the
+collector. All other verbs are awaited on the lab's loop, while appends go on: they must not block it (files and
+sockets in ``anyio.to_thread.run_sync``), and see the store as it is at one moment.
+
+*Commits.* An actor calls `commit` at most every 200 ms while there is something new, `flush` at once; never two
+at a time. What it raises is trouble: it is told in `health().store` and by ``crucible.store.waiting`` and tried again,
+0.1 to 2 s later; `StoreUnavailable` says that waiting may help, `StoreRefused` that it will not. Events stay in the
+store's memory meanwhile; beyond 262,144 of them emitters wait.
+
+*Going on.* A store that opens with events in it (`last_seq` above 0) is gone on with: the experiment's figures begin
+with them. What a lab keeps of an experiment beside its events (state, trials, counts) is not a store's: labs that
+keep that too stand on a `Keep` (`keeping.py`).
 """
 
 import math
@@ -200,6 +227,7 @@ class Store(Protocol):
 
     One writer at a time; readers may be other tasks or threads and see a store as it was at one
     moment. What a filter means is `matches`; what a back-end evaluates itself must agree with it.
+    The module says when and where each verb is called.
     """
 
     @property
@@ -210,14 +238,18 @@ class Store(Protocol):
     def append(self, columns: Columns) -> None:
         """Take a batch, all of it or (when this raises) nothing; never waits.
 
-        Idempotent by seq: rows up to `last_seq` are known and left out. A batch that begins after
-        `last_seq + 1` raises `SequenceGap`, one after `close` raises `LabClosed`. The batch
+        Idempotent by seq: rows up to `last_seq` are known and left out (`following` cuts them away). A batch
+        that begins after `last_seq + 1` raises `SequenceGap`, one after `close` raises `LabClosed`. The batch
         belongs to the store afterwards. Readers see it at once; it is durable after `commit`.
         """
         ...
 
     async def commit(self) -> None:
-        """Return when everything appended before this call will survive the process (if the store lasts)."""
+        """Return when everything appended before this call will survive the process (if the store lasts).
+
+        After an error the same is asked again, with what has come since. Cancelled, it may have written all or
+        nothing; the next one makes it whole.
+        """
         ...
 
     async def page(self, query: Query, after: Position | None, limit: int) -> Page:
@@ -225,6 +257,8 @@ class Store(Protocol):
 
         Order is `(timestamp_us, seq)`, with `query.after_seq` it is seq. Shorter than `limit` only
         at the end. With `last_n` the n are those of this call's moment: fix it with `upto_seq`.
+        A limit that is no whole number above zero is a `QueryError`; what a predicate of the filter raises
+        reaches the caller. What cannot be read is an error (`StoreDamaged` names the events), never left out.
         """
         ...
 
@@ -236,15 +270,17 @@ class Store(Protocol):
         """The rows of a query (without `last_n`) as columns, for figures; decodes only what a filter needs.
 
         One part at a time, as the store was at the first: memory need not hold them all. Parts follow
-        each other in seq order and are in seq order inside. Other rows are cut away; `Columns.seqs`
-        knows the gaps. `after_seq` and `upto_seq` cut by seq, at the cost of the result.
+        each other in seq order and are in seq order inside. Other rows are cut away (`taken` does);
+        `Columns.seqs` knows the gaps. `after_seq` and `upto_seq` cut by seq, at the cost of the result.
+        An async generator; parts have at least one row.
         """
         ...
 
     async def close(self, *, delete: bool = False) -> None:
         """Commit and take nothing more; with `delete` also forget everything. Closing twice is once.
 
-        Whether reads answer afterwards is the store's choice: memory does.
+        Whether reads answer afterwards is the store's choice: memory does. A lab closes its stores when it
+        is closed itself, and one store with `delete` at `cleanup`.
         """
         ...
 

@@ -108,7 +108,7 @@ class KeptStore(WalkedStore, Lasting):
 
     def append(self, columns: Columns) -> None:
         """Take a batch, in memory; the writer hears of it."""
-        fresh = following(self._state, columns, closed=self._closed)
+        fresh = following(columns, self.last_seq, closed=self._closed)
         if fresh is None:
             return
         self._state = self._state.plus(fresh, self._segment_rows, Shelf.of)

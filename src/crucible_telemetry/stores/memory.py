@@ -29,7 +29,7 @@ class MemoryStore(WalkedStore):
 
     def append(self, columns: Columns) -> None:
         """Take a batch: O(1) beside the amortised joining; sealing a segment copies it once."""
-        fresh = following(self._state, columns, closed=self._closed)
+        fresh = following(columns, self.last_seq, closed=self._closed)
         if fresh is not None:
             self._state = self._state.plus(fresh, self._segment_rows)
 

@@ -7,14 +7,15 @@ from typing import Any, Final
 
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
-from crucible_telemetry.events.columns import Columns, Reader
+from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.raised import told
 from crucible_telemetry.stores.base import Page, Position, Query, Store
 from crucible_telemetry.stores.committing import Committer
 from crucible_telemetry.stores.lasting import Lasting
+from crucible_telemetry.stores.portable import StoreReader
 
-Factory = Callable[[str, Reader], Store]
+Factory = Callable[[str, StoreReader], Store]
 """Makes the store of one experiment: ``(experiment_id, reader)``."""
 
 VERBS: Final = ("append", "commit", "page", "count", "columns", "close")
@@ -91,7 +92,7 @@ def _called(made: object) -> str:
     return getattr(made, "__name__", None) or type(made).__name__
 
 
-def opened(factory: Factory, experiment_id: str, reader: Reader) -> "OwnStore":
+def opened(factory: Factory, experiment_id: str, reader: StoreReader) -> "OwnStore":
     """The store of an experiment; `StoreError` when it cannot be opened."""
     name = _called(factory)
     try:

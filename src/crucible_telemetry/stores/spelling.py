@@ -4,6 +4,7 @@ Shapes are numbered per process on the way; a file keeps them by numbers of its 
 order they came. Number 0 is the generic shape, whose rows carry their own keys.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -54,7 +55,7 @@ class Spelling:
                 known = self._shapes.by_id[shape]
                 self._kept.append((known.name, known.measurement_keys, known.metadata_keys))
                 self._local.append(shape)
-        return _with_shapes(columns, _mapped(columns.shape, self._number))
+        return columns.replaced(shape=mapped(columns.shape, self._number))
 
     def news(self) -> tuple[Word, ...]:
         """Words that are not written yet."""
@@ -78,24 +79,41 @@ class Spelling:
 
     def localised(self, columns: Columns) -> Columns:
         """The same rows, their shapes by this process's numbers."""
-        present = np.unique(columns.shape).tolist()
-        strangers = [number for number in present if self._local[number] is None]
-        if strangers:
-            return self._generic(columns, set(strangers))
-        table = {number: self._local[number] or GENERIC_SHAPE for number in present}
-        return _with_shapes(columns, _mapped(columns.shape, table))
+        return localised(columns, self._kept, self._local)
 
-    def _generic(self, columns: Columns, strangers: set[int]) -> Columns:
-        """This process's table of shapes is full: rows of further ones carry their keys themselves."""
-        rows = columns.payload.rows()
-        numbers = columns.shape.tolist()
-        for at, number in enumerate(numbers):
-            if number in strangers:
-                rows[at] = _spelled(rows[at], *self._kept[number])
-            numbers[at] = self._local[number] or GENERIC_SHAPE
-        again = _with_shapes(columns, np.array(numbers, np.uint32))
-        again.payload = Payload.of(rows)
-        return again
+
+def localised(
+    columns: Columns, kept: Sequence[tuple[Any, ...]], local: Sequence[int | None]
+) -> Columns:
+    """The same rows, their shapes by this process's numbers.
+
+    `kept` says for each number in the columns what the shape is (name, measurement keys, metadata keys), and
+    `local` which one it is here; None where this process's table is full.
+    """
+    present = np.unique(columns.shape).tolist()
+    strangers = [number for number in present if local[number] is None]
+    if strangers:
+        return _generic(columns, set(strangers), kept, local)
+    table = {number: local[number] or GENERIC_SHAPE for number in present}
+    return columns.replaced(shape=mapped(columns.shape, table))
+
+
+def _generic(
+    columns: Columns,
+    strangers: set[int],
+    kept: Sequence[tuple[Any, ...]],
+    local: Sequence[int | None],
+) -> Columns:
+    """This process's table of shapes is full: rows of further ones carry their keys themselves."""
+    rows = columns.payload.rows()
+    numbers = columns.shape.tolist()
+    for at, number in enumerate(numbers):
+        if number in strangers:
+            rows[at] = _spelled(rows[at], *kept[number])
+        numbers[at] = local[number] or GENERIC_SHAPE
+    again = columns.replaced(shape=np.array(numbers, np.uint32))
+    again.payload = Payload.of(rows)
+    return again
 
 
 def _spelled(row: bytes, name: str, numbers: tuple[str, ...], words: tuple[str, ...]) -> bytes:
@@ -110,15 +128,12 @@ def _spelled(row: bytes, name: str, numbers: tuple[str, ...], words: tuple[str, 
     ))  # fmt: skip
 
 
-def _mapped(shapes: NDArray[np.uint32], table: dict[int, int]) -> NDArray[np.uint32]:
-    largest = int(shapes.max()) if len(shapes) else 0
-    to = np.zeros(largest + 1, np.uint32)
+def mapped(numbers: NDArray[Any], table: Mapping[int, int]) -> NDArray[Any]:
+    """Other numbers for these, of the same type; those that `table` does not name become 0."""
+    largest = int(numbers.max()) if len(numbers) else 0
+    to = np.zeros(largest + 1, numbers.dtype)
     for number, other in table.items():
         if number <= largest:
             to[number] = other
-    mapped: NDArray[np.uint32] = to[shapes]
-    return mapped
-
-
-def _with_shapes(columns: Columns, shapes: NDArray[np.uint32]) -> Columns:
-    return columns.replaced(shape=shapes)
+    found: NDArray[Any] = to[numbers]
+    return found

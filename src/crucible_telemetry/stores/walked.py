@@ -58,13 +58,13 @@ class WalkedStore(ABC):
         """The segment that a place stands for, its columns in memory; lets the loop go on meanwhile."""
 
 
-def following(state: State, columns: Columns, *, closed: bool) -> Columns | None:
-    """The rows of a batch that a store has not got: see `Store.append` for what it raises."""
-    known = state.last_seq + 1 - columns.first_seq
+def following(columns: Columns, last_seq: int, *, closed: bool = False) -> Columns | None:
+    """The rows of a batch that a store has not got (None: it has all); see `Store.append` for what it raises."""
+    known = last_seq + 1 - columns.first_seq
     if closed:
         raise LabClosed("append", "closed")
     if known < 0:
-        raise SequenceGap(state.last_seq, columns.first_seq)
+        raise SequenceGap(last_seq, columns.first_seq)
     if known >= len(columns):
         return None
     return taken(columns, np.arange(known, len(columns))) if known else columns
