@@ -148,7 +148,6 @@ def test_importing_takes_less_than_150_ms():
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda: ct.Lab("postgresql://x/y"), "postgresql"),
         (lambda: ct.Lab(system_metrics=10), "system_metrics"),
         (lambda: ct.Lab(cluster="nats://x"), "cluster"),
     ],
