@@ -109,15 +109,22 @@ class Postgres:
             self._process.wait(30)
             self._process = None
 
-    def kill_backends(self):
-        """SIGKILL to every process that serves a client: the server then restarts itself."""
+    @property
+    def runs(self):
+        return self._process is not None
+
+    def signal_backends(self, number):
+        """To every process that serves a client; how many. After SIGKILL the server restarts itself."""
+        told = 0
         for entry in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 line = entry.read_text()
                 command = (entry.parent / "cmdline").read_bytes()
                 ours = int(line.rpartition(")")[2].split()[1]) == self._process.pid
                 if ours and b"postgres: postgres" in command:
-                    os.kill(int(entry.parent.name), signal.SIGKILL)
+                    os.kill(int(entry.parent.name), number)
+                    told += 1
+        return told
 
     def url(self, schema=None):
         """Of a schema that nobody else uses."""
