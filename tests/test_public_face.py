@@ -26,12 +26,12 @@ ON_AN_EXPERIMENT = {
 }  # fmt: skip
 ON_A_LAB = {
     "archive", "calculate_metrics", "cleanup", "close", "compare_experiments", "estimate_cost", "experiment",
-    "export", "export_multiple", "get_experiment", "is_paused", "list_experiments", "open", "pause_experiment",
+    "export", "export_multiple", "get_experiment", "is_paused", "list_experiments", "open", "pause_experiment", "prune",
     "reopen_experiment", "restore", "resume_experiment", "sql", "start_experiment", "state", "stop_experiment",
     "tree", "trials", "unheard",
 }  # fmt: skip
 ON_A_FILE = {
-    "archive", "count_events", "events", "export", "flush", "id", "live", "metrics", "name", "pages", "path",
+    "count_events", "events", "export", "flush", "id", "live", "metrics", "name", "pages", "path",
     "reset_live", "spec", "state", "stream", "subscribe", "to_arrow", "to_pandas", "to_polars",
     "trials", "window", "windowed_metrics",
 }  # fmt: skip
@@ -169,9 +169,6 @@ async def test_verbs_and_options_that_are_not_built_yet_raise_at_the_call(tmp_pa
         exp = await lab.start_experiment("a", capture="scope")
         calls = [
             lab.compare_experiments([exp.id], metric="success"),
-            lab.archive(exp.id, "file:///x"),
-            lab.restore("file:///x"),
-            exp.archive("file:///x"),
             lab.start_experiment("b", budget=5),
             lab.start_experiment("b", alerts=[]),
         ]

@@ -46,9 +46,18 @@ TRANSITIONS: Final[dict[State, dict[str, State]]] = {
         "archive": State.ARCHIVED,
         "cleanup": State.STOPPED,
     },
-    State.ARCHIVED: {"cleanup": State.ARCHIVED},
-    State.INTERRUPTED: {"reopen": State.RUNNING, "cleanup": State.INTERRUPTED},
-    State.FAILED: {"stop": State.FAILED, "fail": State.FAILED, "cleanup": State.FAILED},
+    State.ARCHIVED: {"archive": State.ARCHIVED, "cleanup": State.ARCHIVED},
+    State.INTERRUPTED: {
+        "reopen": State.RUNNING,
+        "archive": State.ARCHIVED,
+        "cleanup": State.INTERRUPTED,
+    },
+    State.FAILED: {
+        "stop": State.FAILED,
+        "fail": State.FAILED,
+        "archive": State.ARCHIVED,
+        "cleanup": State.FAILED,
+    },
 }
 """state → command → next state.  Stopping what has stopped changes nothing and is allowed."""
 

@@ -24,6 +24,7 @@ from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import Name, close_route
 from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.events.span import Span
+from crucible_telemetry.experiment.archives import Archives
 from crucible_telemetry.experiment.questions import LATER_VERBS, Questions
 from crucible_telemetry.experiment.scopes import ExperimentScope, ExperimentSpan
 from crucible_telemetry.experiment.series import ExperimentSeries
@@ -32,7 +33,7 @@ from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.base import Query, committed
 
 
-class Experiment(Questions):
+class Experiment(Questions, Archives):
     """One experiment of a lab. Made by `Lab.start_experiment` and `Lab.experiment`."""
 
     def __init__(

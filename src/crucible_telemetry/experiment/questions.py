@@ -18,7 +18,7 @@ from crucible_telemetry.collect.progress import FlushResult
 from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trials import TrialRecord
-from crucible_telemetry.errors import LifecycleError, NotBuiltYet
+from crucible_telemetry.errors import LifecycleError
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.routes import Name
 from crucible_telemetry.experiment.frames import Frames
@@ -223,7 +223,3 @@ class Questions(Frames):
         async with aclosing(squeezed(chunks, chosen.compression)) as ready:
             async for chunk in ready:
                 yield chunk
-
-    async def archive(self, url: str) -> None:
-        """Not in this version."""
-        raise NotBuiltYet("archive", "archives come with the stores that last")

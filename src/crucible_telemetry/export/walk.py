@@ -45,6 +45,14 @@ class Decoder(Protocol):
         ...
 
 
+class Slices(Protocol):
+    """What is written: events a slice at a time."""
+
+    def slices(self, most_rows: int) -> "AsyncGenerator[Slice, None]":
+        """All of them; may be walked several times."""
+        ...
+
+
 class Slice:
     """Some rows of one part, next to each other in order of time."""
 
@@ -140,6 +148,19 @@ class Walk:
         last = query.upto_seq or 0
         for after in range(0, last, STRETCH):
             yield replace(query, after_seq=after, upto_seq=min(after + STRETCH, last))
+
+
+class Run:
+    """Some columns as they are, in order of seq: a walk for who has them in hand."""
+
+    def __init__(self, columns: Columns, reader: Decoder) -> None:
+        self._columns, self._reader = columns, reader
+
+    async def slices(self, most_rows: int = SLICE) -> AsyncGenerator[Slice, None]:
+        """See `Walk.slices`."""
+        for rows in _bounded(self._columns, np.arange(len(self._columns)), most_rows):
+            yield Slice(self._columns, rows, self._reader)
+            await checkpoint()
 
 
 def _in_order(parts: list[Columns]) -> Iterator[tuple[Columns, NDArray[np.intp]]]:

@@ -15,7 +15,7 @@ from crucible_telemetry.export import jsonl, table, tables
 from crucible_telemetry.export.columns import Union, check_columns, flat_row
 from crucible_telemetry.export.flat import BOXES
 from crucible_telemetry.export.kinds import TypedUnion
-from crucible_telemetry.export.walk import SLICE, Slice, Walk
+from crucible_telemetry.export.walk import SLICE, Slice, Slices
 from crucible_telemetry.stores.base import Where
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ def _steps(given: Any) -> tuple[Step, ...]:
 
 
 async def chunks_of(
-    walks: Sequence[Walk], kind: str, wishes: Wishes
+    walks: Sequence[Slices], kind: str, wishes: Wishes
 ) -> AsyncGenerator[bytes, None]:
     """The content of a file of these walks, one after the other, some events a chunk.
 
@@ -150,7 +150,7 @@ async def chunks_of(
 
 
 async def batches_of(
-    walks: Sequence[Walk], wishes: Wishes
+    walks: Sequence[Slices], wishes: Wishes
 ) -> tuple[Any, AsyncGenerator[Any, None]]:
     """The Arrow schema of these walks, and their events as record batches of it.
 
@@ -186,7 +186,7 @@ def _uncollected(lines: Callable[[Slice], T], some: Slice) -> T:
             gc.enable()
 
 
-async def _slices(walks: Sequence[Walk], rows: int = SLICE) -> AsyncGenerator[Slice, None]:
+async def _slices(walks: Sequence[Slices], rows: int = SLICE) -> AsyncGenerator[Slice, None]:
     for walk in walks:
         async with aclosing(walk.slices(rows)) as slices:
             async for some in slices:
@@ -194,7 +194,7 @@ async def _slices(walks: Sequence[Walk], rows: int = SLICE) -> AsyncGenerator[Sl
 
 
 async def _names(
-    walks: Sequence[Walk], wishes: Wishes, union: Union, *, made: bool
+    walks: Sequence[Slices], wishes: Wishes, union: Union, *, made: bool
 ) -> Sequence[str]:
     """The columns to write: those wished for, else the union over all events and (`made`) what is made of them."""
     async with aclosing(_slices(walks)) as slices:

@@ -167,8 +167,6 @@ class Durable:
     def __init__(self, keep: Keep) -> None:
         self.keep, self.writer, self.owner = keep, Writer(keep), here()
         self.writer.tell = heard(keep.url)
-        self.records: dict[str, Record] = {}
-        """Of the experiments that were found, by id: as they were written."""
 
     async def open(self) -> list[Found]:
         """What is there, in the order it was started; an experiment whose events have a gap is damaged."""
@@ -211,14 +209,6 @@ class Durable:
             return
         store.news = News(collector, life, self.owner)
         self.writer.members[store.id] = store
-
-    def record_of(self, collector: Collector) -> Record:
-        """The record of an experiment as it is now; of one that has not run here, as it was found."""
-        store = collector.store
-        news = store.news if isinstance(store, KeptStore) else None
-        return (
-            news.now() if isinstance(news, News) else self.records[collector.reader.experiment_id]
-        )
 
     async def finish(self) -> dict[str, str]:
         """The last commit, and what could not be saved of each experiment, by id."""

@@ -17,9 +17,10 @@ from crucible_telemetry.errors import (
     no_attribute,
 )
 from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.lab.archiving import Archiving
 from crucible_telemetry.lab.durable import Durable, keep_of
 from crucible_telemetry.lab.options import LATER_VERBS, check_lab
-from crucible_telemetry.lab.starting import BACKOFF, RESTARTS, CloseReport, Starting, outlasted
+from crucible_telemetry.lab.starting import BACKOFF, RESTARTS, CloseReport, outlasted
 from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.runtime.children import ChildSpec, Node
 from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
@@ -27,7 +28,7 @@ from crucible_telemetry.runtime.supervisor import Supervisor
 from crucible_telemetry.stores.own import factory_of
 
 
-class Lab(Starting):
+class Lab(Archiving):
     """The runtime that owns experiments: ``async with ct.Lab() as lab``.
 
     `url`: ``"memory"``, or where experiments last: a path or ``sqlite:///file``. `durability`:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import Counts, Progress, Quarantined
-from crucible_telemetry.collect.spec import ExperimentSpec, State, make_spec
+from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State, make_spec
 from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.metrics.board import Board
@@ -124,6 +124,26 @@ def life_of(experiment_id: str, record: Record, state: State) -> Life:
         (_ended(record), record.lived.gaps_us),
     )
     return life
+
+
+def at_rest(record: Record, owner: Owner) -> Record:
+    """The record of one that no process runs, wherever it comes from: what was running is interrupted.
+
+    `export_on_exit` stays behind: it names a file of another machine, or one that somebody else chose.
+    """
+    record = replace(
+        record,
+        owner=owner,
+        options={name: value for name, value in record.options.items() if name != "export_on_exit"},
+    )
+    if State(record.state) not in LIVING:
+        return record
+    return replace(
+        record,
+        state=State.INTERRUPTED.value,
+        ended_us=record.saved_us,
+        lived=replace(record.lived, pauses_us=_ended(record)),
+    )
 
 
 def _ended(record: Record) -> list[tuple[int, int]]:

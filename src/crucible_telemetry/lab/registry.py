@@ -15,6 +15,7 @@ from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.experiment.together import export_together
 from crucible_telemetry.export.result import QueryResult
 from crucible_telemetry.lab.options import arms_of, listed
+from crucible_telemetry.lab.records import Record
 from crucible_telemetry.metrics.figures import Summary
 
 
@@ -25,6 +26,8 @@ class Registry:
         self._prices = prices
         self._experiments: dict[str, Experiment] = {}
         self._collectors: dict[str, Collector] = {}
+        self._found_records: dict[str, Record] = {}
+        """Of experiments of earlier processes and of archives, as they were written; none once they go on here."""
         self._targets: dict[Path, str] = {}
         """Files of `export_on_exit` and whose they are, also of experiments that were forgotten."""
 
@@ -38,6 +41,7 @@ class Registry:
         """Drop an experiment from the registry."""
         self._experiments.pop(experiment_id, None)
         self._collectors.pop(experiment_id, None)
+        self._found_records.pop(experiment_id, None)
 
     def _claim(self, path: Any, experiment_id: str) -> None:
         """Reserve the file of `export_on_exit`: two experiments would overwrite each other."""
@@ -157,14 +161,6 @@ class Registry:
         raise NotBuiltYet(
             "compare_experiments", "ct.stats compares arrays; choosing by design comes later"
         )
-
-    async def archive(self, experiment_id: str, url: str) -> None:
-        """Not in this version."""
-        raise NotBuiltYet("archive", "archives come with the stores that last")
-
-    async def restore(self, url: str) -> Experiment:
-        """Not in this version."""
-        raise NotBuiltYet("restore", "archives come with the stores that last")
 
     async def sql(
         self,

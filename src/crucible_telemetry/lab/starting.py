@@ -15,7 +15,7 @@ from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.pricelist import Own
 from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.collect.spec import LIVING, make_spec, next_state
+from crucible_telemetry.collect.spec import LIVING, State, make_spec, next_state
 from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.errors import ConfigurationError, CrucibleError, LabClosed
 from crucible_telemetry.events.bus import announce
@@ -24,10 +24,11 @@ from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab.assemble import assembled, recounted
-from crucible_telemetry.lab.durable import Durable, Found, heard, trials_of
+from crucible_telemetry.lab.durable import Durable, Found, News, heard, here, trials_of
 from crucible_telemetry.lab.options import taken_up
 from crucible_telemetry.lab.records import (
     GIVEN_AGAIN,
+    Record,
     earlier_counts,
     life_of,
     progress_of,
@@ -136,7 +137,7 @@ class Starting(Registry):
             )
         life = experiment._life
         next_state(experiment_id, life.state, "reopen")
-        record = self._durable.record_of(old)
+        record = self._found_records.get(experiment_id) or News(old, life, here()).now()
         spec = spec_of(record, code)
         await self._durable.claim(old.store, record)
         await old.store.resume()
@@ -148,6 +149,7 @@ class Starting(Registry):
         )
         collector.earlier = earlier_counts(record, old.store.last_seq)
         life.reopen(record.saved_us, wall_us(), monotonic_ns())
+        self._found_records.pop(experiment_id, None)
         experiment._adopt(spec, collector)
         await experiment._tell_again()
         await self._run(experiment, collector, life)
@@ -194,16 +196,22 @@ class Starting(Registry):
         assert self._durable is not None  # noqa: S101 - whose experiment else
         kept, record = found.kept, found.record
         reader = ExperimentReader(kept.id, spec_of(record, {}), trials_of(kept))
-        store = self._durable.store(kept, reader)
-        collector = self._collector(kept.id, reader, store)
+        self._taken_in(record, reader, self._durable.store(kept, reader), found.state)
+
+    def _taken_in(
+        self, record: Record, reader: ExperimentReader, store: Store, state: State
+    ) -> Experiment:
+        """An experiment that runs nowhere here, with what was written of it."""
+        one = reader.experiment_id
+        collector = self._collector(one, reader, store)
         empty = Board.empty(since_seq=store.last_seq)
         collector.progress = progress_of(record, empty, store.last_seq)
         collector.earlier = earlier_counts(record, store.last_seq)
         collector.close(Gate.LATE)
-        life = life_of(kept.id, record, found.state)
-        self._durable.records[kept.id] = record
-        self._experiments[kept.id] = Experiment(kept.id, reader.spec, collector, life, self)
-        self._collectors[kept.id] = collector
+        experiment = Experiment(one, reader.spec, collector, life_of(one, record, state), self)
+        self._found_records[one] = record
+        self._experiments[one], self._collectors[one] = experiment, collector
+        return experiment
 
     async def _discard(self, experiment_id: str) -> None:
         with suppress(CrucibleError):  # it never came to be, or the whole tree is gone

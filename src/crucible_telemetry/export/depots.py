@@ -1,0 +1,219 @@
+"""Where archives lie: a folder, or a bucket of an object store; files by name, whole or not there."""
+
+import itertools
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from anyio import to_thread
+
+from crucible_telemetry.errors import (
+    ConfigurationError,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+    UnreadableFile,
+)
+
+T = TypeVar("T")
+BUCKETS: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
+RETRIES: Final = 5
+RETRY_S: Final = 30
+REQUEST_S: Final = 60
+_parts = itertools.count(1)
+
+
+class Depot(Protocol):
+    """Files by name below one root. `StoreUnavailable`: a later try may do; `StoreRefused`: it will not."""
+
+    url: str
+    """Where it is, for messages."""
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Write a file, in one step."""
+        ...
+
+    async def get(self, name: str, most_bytes: int) -> bytes | None:
+        """A file; None when it is not there. `UnreadableFile` for one that is larger, or no regular file."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Remove a file; none is no error."""
+        ...
+
+
+def depot_of(url: str | os.PathLike[str], storage: Mapping[str, Any] | None = None) -> Depot:
+    """The depot of a path, ``file://``, ``s3://bucket/prefix``, ``gs://`` or ``az://`` URL.
+
+    `storage`: settings of the object store beside those in the environment, as ``{"endpoint": "http://…"}``.
+    """
+    text = os.fspath(url)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError("url", f"want a folder or a URL, not {url!r}")
+    scheme, there, rest = text.partition("://")
+    if not there:
+        return Folder(Path(text))
+    if scheme == "file":
+        return Folder(Path(unquote(urlsplit(text).path)))
+    if scheme in BUCKETS and rest.strip("/"):
+        return Bucket(text.rstrip("/"), storage or {})
+    known = ", ".join(f"{one}://" for one in ("file", *BUCKETS[:4]))
+    raise ConfigurationError("url", f"want a folder or one of {known}, not {text!r}")
+
+
+class Folder:
+    """A folder; every file is forced to the disk before it has its name."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self.url = root, str(root)
+
+    async def put(self, name: str, data: bytes) -> None:
+        """See `Depot.put`; never through a link."""
+        await self._run(name, lambda: self._put(self._root / name, data))
+
+    async def get(self, name: str, most_bytes: int) -> bytes | None:
+        """See `Depot.get`; links are not followed."""
+        return await self._run(name, lambda: self._get(name, most_bytes))
+
+    async def delete(self, name: str) -> None:
+        """See `Depot.delete`."""
+        await self._run(name, lambda: (self._root / name).unlink(missing_ok=True))
+
+    def _put(self, path: Path, data: bytes) -> None:
+        folder = path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder != self._root and folder.is_symlink():
+            raise StoreRefused(self.url, f"{folder.name} is a link to elsewhere")
+        part = folder / f".crucible-{os.getpid()}-{next(_parts)}.part"
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            with suppress(OSError):
+                part.unlink()
+        _synced(folder)
+
+    def _get(self, name: str, most_bytes: int) -> bytes | None:
+        try:
+            # Not blocking: what claims to be a part may be a pipe that nobody writes to.
+            number = os.open(self._root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        with os.fdopen(number, "rb") as file:
+            found = os.fstat(number)
+            if not stat.S_ISREG(found.st_mode):
+                raise UnreadableFile(f"{self.url}/{name}", None, "it is no regular file")
+            if found.st_size > most_bytes:
+                raise _too_large(self.url, name, found.st_size, most_bytes)
+            return file.read(most_bytes)
+
+    async def _run(self, name: str, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            try:
+                return work()
+            except (StoreError, UnreadableFile):
+                raise
+            except PermissionError as error:
+                raise StoreRefused(self.url, f"{name}: {error.strerror}") from error
+            except OSError as error:
+                raise StoreUnavailable(self.url, f"{name}: {error.strerror or error}") from error
+
+        return await to_thread.run_sync(guarded)
+
+
+def _synced(folder: Path) -> None:
+    """Force the names in a folder to the disk, where a system can."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+class Bucket:
+    """A prefix of a bucket: S3 and what speaks like it, Google Cloud Storage, Azure; the usual credentials."""
+
+    def __init__(self, url: str, storage: Mapping[str, Any]) -> None:
+        try:
+            import obstore  # noqa: PLC0415 - optional, and asked for now
+            from obstore.store import from_url  # noqa: PLC0415
+        except ImportError:
+            raise ConfigurationError(
+                "url", f"{url!r} needs the package obstore: pip install 'crucible-telemetry[s3]'"
+            ) from None
+        self.url, self._obstore = url, obstore
+        made: Any = from_url
+        retry = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S),
+                 "backoff": {"max_backoff": timedelta(seconds=5)}}  # fmt: skip
+        client = {"timeout": f"{REQUEST_S}s", "allow_http": _without_tls(storage)}
+        try:
+            self._store: Any = made(
+                url, config=dict(storage) or None, client_options=client, retry_config=retry
+            )
+        except Exception as error:
+            raise ConfigurationError("storage", f"{url!r}: {error}") from error
+
+    async def put(self, name: str, data: bytes) -> None:
+        """See `Depot.put`."""
+        # In one request: an object is there whole, or not at all.
+        await self._run(
+            name, lambda: self._obstore.put(self._store, name, data, use_multipart=False)
+        )
+
+    async def get(self, name: str, most_bytes: int) -> bytes | None:
+        """See `Depot.get`."""
+        return await self._run(name, lambda: self._get(name, most_bytes))
+
+    async def delete(self, name: str) -> None:
+        """See `Depot.delete`."""
+        await self._run(name, lambda: self._obstore.delete(self._store, name))
+
+    def _get(self, name: str, most_bytes: int) -> bytes | None:
+        try:
+            found = self._obstore.get(self._store, name)
+            size = found.meta["size"]
+            if size > most_bytes:
+                raise _too_large(self.url, name, size, most_bytes)
+            return bytes(found.bytes())
+        except (FileNotFoundError, self._obstore.exceptions.NotFoundError):
+            return None
+
+    async def _run(self, name: str, work: Callable[[], T]) -> T:
+        refused = self._obstore.exceptions
+
+        def guarded() -> T:
+            try:
+                return work()
+            except UnreadableFile:
+                raise
+            except (refused.PermissionDeniedError, refused.UnauthenticatedError) as error:
+                raise StoreRefused(self.url, f"{name}: {_first_line(error)}") from error
+            except Exception as error:  # the package has errors of its own, and passes others on
+                raise StoreUnavailable(self.url, f"{name}: {_first_line(error)}") from error
+
+        return await to_thread.run_sync(guarded)
+
+
+def _without_tls(storage: Mapping[str, Any]) -> bool:
+    """Whether the endpoint that somebody chose is plain HTTP."""
+    chosen = [str(value) for key, value in storage.items() if "endpoint" in key.lower()]
+    chosen += [value for key, value in os.environ.items() if "ENDPOINT" in key]
+    return any(value.startswith("http://") for value in chosen)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _too_large(url: str, name: str, size: int, most_bytes: int) -> UnreadableFile:
+    reason = f"{size:,} bytes, and no file of an archive has more than {most_bytes:,}"
+    return UnreadableFile(f"{url}/{name}", None, reason)
