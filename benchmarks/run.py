@@ -5,6 +5,7 @@ import platform
 import burst
 import emit
 import export
+import keeping
 import prices
 import scale
 
@@ -16,6 +17,7 @@ def main() -> None:
     scale.main()
     prices.main()
     export.main()
+    keeping.main()
     print("\n### Bursts\n")
     burst.main()
 

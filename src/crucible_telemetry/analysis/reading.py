@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
+from crucible_telemetry.analysis.flat import first_pass, in_passes
 from crucible_telemetry.analysis.pools import Pools
 from crucible_telemetry.analysis.rolled import rolled
 from crucible_telemetry.analysis.windows import WindowRow, windowed
@@ -34,8 +36,11 @@ from crucible_telemetry.stores.base import (
     to_us,
     window_query,
 )
+from crucible_telemetry.stores.memory import MemoryStore
 
 PAGE: Final = 4096
+AT_ONCE: Final = 131_072
+"""Events whose figures are made with all of them in memory; of more only where they are there anyway."""
 ROWS: Final = 64
 """Windows made between two looks at the loop: a few milliseconds."""
 Span = tuple[int | None, int | None]
@@ -142,6 +147,20 @@ class Reading:
         where: Where | None,
     ) -> Summary:
         """Figures at rest."""
+        if self._store.last_seq > AT_ONCE and not isinstance(self._store, MemoryStore):
+            query = Query(where=where, upto_seq=self._store.last_seq)
+            parts_of = partial(self._store.columns, query)
+            first = await first_pass(parts_of(), self._reader)
+            timing, config = _timing(life, first.span_us, extras), self._reader.spec.metrics_config
+            made = partial(
+                figures.summarised,
+                figures=figures.Figures(self._reader, timing, config),
+                custom=extras.custom,
+                by_event=_by_event(by),
+                exact=True,
+            )
+            if not first.crowded:
+                return await in_passes(first.board, made, parts_of, self._reader)
         parts = await self._parts(where)
         first_us = min((int(part.timestamp_us.min()) for part in parts), default=None)
         last_us = max((int(part.timestamp_us.max()) for part in parts), default=None)

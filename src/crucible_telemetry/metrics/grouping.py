@@ -1,7 +1,7 @@
 """Rows to cells: sort by what an event is, then every column in one pass over all groups. PURE."""
 
-from collections.abc import Mapping, Sequence
-from itertools import compress
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -119,6 +119,22 @@ def counted(rows: Rows, reader: Reader, spread: type[Spread]) -> dict[Key, Cell]
     return cells
 
 
+FIELD: Final = "."
+"""What stands before the name of a named field where other measurements stand beside it."""
+
+
+def measured(rows: Rows, reader: Reader) -> Iterator[tuple[Key, str, NDArray[Any]]]:
+    """What `counted` makes tallies of: the values of each group, by what was measured."""
+    groups = _Groups(rows)
+    keys = groups.keys(reader)
+    parts: dict[str, Any] = {name: groups.measured(name) for name in NANO}
+    parts |= {FIELD + name: groups.finite(column) for name, column in rows.fields.items()}
+    for name, (found, values, starts) in parts.items():
+        edges = pairwise([*starts.tolist(), len(values)])
+        for group, (start, stop) in zip(found, edges, strict=bool(found)):
+            yield keys[group], name, values[start:stop]
+
+
 def _cut(
     values: NDArray[Any], there: NDArray[np.bool_], starts: Ints
 ) -> tuple[list[int], NDArray[Any], Ints]:
@@ -218,6 +234,15 @@ class _Groups:
         for group, part in zip(groups, moments_by_group(values, starts), strict=True):
             fields[group].setdefault("tokens", {})[name] = part
 
+    def measured(self, name: str) -> tuple[list[int], Ints, Ints]:
+        """The same of a column by name."""
+        return self._measured(self.column(name))
+
+    def finite(self, column: Floats) -> tuple[list[int], Floats, Ints]:
+        """The same of a named field: its finite values."""
+        ordered = column if self.order is None else column[self.order]
+        return _cut(ordered, np.isfinite(ordered), self.starts)
+
     def _measured(self, column: NDArray[Any] | None) -> tuple[list[int], Ints, Ints]:
         """Groups that have values, these values as int64, and where each such group begins."""
         if column is None:
@@ -281,12 +306,12 @@ class _Groups:
         self, fields: list[dict[str, Any]], name: str, column: Floats, spread: type[Spread]
     ) -> None:
         """Exact moments and spread of a named field; what is not finite is counted and left out."""
-        ordered = column if self.order is None else column[self.order]
-        groups, values, starts = _cut(ordered, np.isfinite(ordered), self.starts)
+        groups, values, starts = self.finite(column)
         if groups:
             spreads = spread.of_reals(values, starts)
             for group, part, of in zip(groups, real_moments(values, starts), spreads, strict=True):
                 fields[group].setdefault("fields", {})[name] = Tally(part, of)
+        ordered = column if self.order is None else column[self.order]
         left_out = np.add.reduceat(np.isinf(ordered), self.starts, dtype=np.int64)
         for group in np.flatnonzero(left_out).tolist():
             fields[group].setdefault("left_out", {})[name] = int(left_out[group])
