@@ -16,10 +16,13 @@ import time
 
 import crucible_telemetry as ct
 from crucible_telemetry.stores import sqlite
+from crucible_telemetry.stores.postgres import writing
+from crucible_telemetry.stores.postgres.keep import PostgresKeep
 from crucible_telemetry.stores.totals import Totals
 
 THREADS = 2
 PER_ROUND = 1_000_000
+KEEPS = (sqlite.SqliteKeep, PostgresKeep)
 
 
 def die(*_args, **_named):
@@ -43,31 +46,34 @@ def sometimes(share):
 
 
 def before_write(share=0.2):
-    plain = sqlite.SqliteKeep._write
+    for keep in KEEPS:
 
-    def write(self, change):
-        return die() if sometimes(share) else plain(self, change)
+        async def write(self, change, plain=keep.write):
+            return die() if sometimes(share) else await plain(self, change)
 
-    sqlite.SqliteKeep._write = write
+        keep.write = write
 
 
 def in_transaction(share=0.1):
-    plain = sqlite._write_block
+    plain = sqlite._write_block, writing._write_segments
 
     def write_block(*given):
-        return die() if sometimes(share) else plain(*given)
+        return die() if sometimes(share) else plain[0](*given)
 
-    sqlite._write_block = write_block
+    async def write_segments(*given):
+        return die() if sometimes(share) else await plain[1](*given)
+
+    sqlite._write_block, writing._write_segments = write_block, write_segments
 
 
 def after_commit(share=0.2):
-    plain = sqlite.SqliteKeep._write
+    for keep in KEEPS:
 
-    def write(self, change):
-        infos = plain(self, change)
-        return die() if sometimes(share) else infos
+        async def write(self, change, plain=keep.write):
+            infos = await plain(self, change)
+            return die() if sometimes(share) else infos
 
-    sqlite.SqliteKeep._write = write
+        keep.write = write
 
 
 def in_rollups(share=0.2):

@@ -6,11 +6,15 @@ More kills: ``pytest tests/faults/test_f01_kill.py --deep 200``.
 import random
 
 import pytest
+import servers
 from faults.crash_child import POINTS
 from faults.crashing import Ledger, killed
 
 KILLS = 20
-STORES = {"sqlite": lambda folder: f"sqlite:///{folder}/runs.db"}
+STORES = {
+    "sqlite": lambda folder: f"sqlite:///{folder}/runs.db",
+    "postgres": lambda _: servers.postgres().url(),
+}
 """Where the child writes, by kind of store."""
 
 

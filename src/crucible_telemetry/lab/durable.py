@@ -145,11 +145,13 @@ class News:
 def found_state(record: Record, own: Owner, *, held: bool | None = None) -> State:
     """The state of an experiment found in a keep: one that was running when its process died is interrupted.
 
-    `held`: whether another lab writes it now; None: as far as its owner says.
+    `held`: whether another lab writes it now; None: as far as its owner says. A process of this host that
+    died may look as if it held it for a moment longer.
     """
     state = State(record.state)
     if held is None:
-        held = record.owner != own and is_alive(record.owner)
+        held = record.owner != own
+    held = held and is_alive(record.owner)
     return State.INTERRUPTED if state in LIVING and not held else state
 
 

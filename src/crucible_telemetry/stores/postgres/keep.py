@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
+import anyio
 import msgspec
 
 from crucible_telemetry.errors import StoreDamaged, StoreRefused
@@ -26,6 +27,9 @@ T = TypeVar("T")
 _TABLES: Final = ("words", "trials", "segments", "rollups", "event_rows")
 _MAKING: Final = 0x43525543
 """The advisory lock under which tables are made: two labs may begin at once."""
+GHOST_S: Final = 1.0
+GHOST_LOOKS: Final = 20
+"""How long, and how often meanwhile, a session that may be a dead process's is looked at."""
 
 
 class PostgresKeep:
@@ -62,12 +66,7 @@ class PostgresKeep:
         """See `Keep.claim`."""
 
         async def work(connection: Any) -> KeptExperiment:
-            async with connection.transaction():
-                held = await writing.claimed(connection, experiment_id, self._lock)
-                found = await _kept(connection, experiment_id)
-            if not found:
-                raise StoreRefused(self.url, f"experiment {experiment_id!r} is not there any more")
-            return msgspec.structs.replace(found[0], held=held)
+            return await _claimed(connection, self.url, experiment_id, self._lock)
 
         return await self._call(self._writing, work)
 
@@ -219,6 +218,21 @@ async def _timescale_of(connection: Any) -> str | None:
     )
     licence = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
     return f"{version} ({licence})" if hyper else None
+
+
+async def _claimed(connection: Any, url: str, experiment_id: str, lock: int) -> KeptExperiment:
+    """An experiment, ours now unless it is `held`; a session whose process died is given time to end."""
+    held = True
+    for _ in range(GHOST_LOOKS):
+        async with connection.transaction():
+            held = await writing.claimed(connection, experiment_id, lock)
+        if not held:
+            break
+        await anyio.sleep(GHOST_S / GHOST_LOOKS)
+    found = await _kept(connection, experiment_id)
+    if not found:
+        raise StoreRefused(url, f"experiment {experiment_id!r} is not there any more")
+    return msgspec.structs.replace(found[0], held=held)
 
 
 async def _kept(connection: Any, experiment_id: str | None = None) -> list[KeptExperiment]:
