@@ -19,13 +19,13 @@ FACE = {
     "list_handlers", "llm_call", "load", "read_events", "span", "stats", "testing",
 }  # fmt: skip
 ON_AN_EXPERIMENT = {
-    "active_seconds", "archive", "cleanup", "count_events", "counts", "events", "export", "export_error", "failure",
+    "active_seconds", "archive", "checkpoint", "cleanup", "count_events", "counts", "events", "export", "export_error", "failure",
     "flush", "health", "id", "live", "metrics", "name", "open_spans", "pages", "pause", "pause_count",
     "paused_seconds", "reopen", "reset_live", "resume", "scope", "series", "span", "spec", "state", "stop", "stream",
     "subscribe", "to_arrow", "to_pandas", "to_polars", "trial", "trials", "trials_done", "window", "windowed_metrics",
 }  # fmt: skip
 ON_A_LAB = {
-    "archive", "calculate_metrics", "cleanup", "close", "compare_experiments", "estimate_cost", "experiment",
+    "archive", "calculate_metrics", "checkpoint", "cleanup", "close", "compare_experiments", "estimate_cost", "experiment",
     "export", "export_multiple", "get_experiment", "is_paused", "list_experiments", "open", "pause_experiment", "prune",
     "reopen_experiment", "restore", "resume_experiment", "sql", "start_experiment", "state", "stop_experiment",
     "tree", "trials", "unheard",

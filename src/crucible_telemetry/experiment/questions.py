@@ -33,7 +33,6 @@ LIVE_DRAIN_NS: Final = 100_000_000
 """How long `live` may keep the loop to catch up; a full mailbox takes a quarter of it."""
 LATER_VERBS: Final = {
     "quality": "data quality reports come with the stores that last",
-    "checkpoint": "checkpoints come with the stores that last",
     "plot": "plots come with the live page",
 }
 """Verbs of an experiment whose part is not built yet, and what they wait for."""

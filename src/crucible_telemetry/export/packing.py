@@ -73,6 +73,8 @@ class Packer:
         self._full: list[Part] = []
         self._full_seq = 0
         self._numbers: set[int] = set()
+        self._written: set[str] = set()
+        """Files of ours that lie there; when a packing is cut off, some of them are of no archive."""
 
     @property
     def url(self) -> str:
@@ -110,8 +112,9 @@ class Packer:
         ]
         manifest = _manifest(moment, parts, len(trials))
         await self._verified(contents.NAME, contents.packed(manifest))
-        for path in before - {part.path for part in parts}:
+        for path in (before | self._written) - {part.path for part in parts}:
             await self._depot.delete(path)
+            self._written.discard(path)
         return manifest
 
     async def _events(self, upto_seq: int) -> list[Part]:
@@ -166,6 +169,7 @@ class Packer:
             raise ExportError(self.url, f"a part of {kind} would have {len(data):,} bytes")
         sha256 = hashlib.sha256(data).hexdigest()
         path = path_of(kind, ending, sha256, first, rows)
+        self._written.add(path)
         await self._verified(path, data)
         return Part(path=path, kind=kind, bytes=len(data), sha256=sha256, first=first, rows=rows)
 
@@ -214,7 +218,7 @@ async def _runs(parts: AsyncIterator[Columns]) -> AsyncGenerator[tuple[Columns, 
             rows, size, at = rows + len(piece), size + len(piece.payload.blob), end
         await checkpoint()
     if held:
-        yield Columns.joined(held), False
+        yield Columns.joined(held), rows >= PART_ROWS
 
 
 def _fitting(columns: Columns, at: int, rows: int, size: int) -> int:

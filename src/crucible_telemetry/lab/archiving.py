@@ -1,21 +1,25 @@
 """Archives, checkpoints and retention: experiments that leave a lab for good keeping, and come back."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any
 
+import anyio
 import msgspec
-import numpy as np
 from anyio import to_thread
 from msgspec import Struct
 from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns, wall_us
-from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import LIVING, State, next_state
-from crucible_telemetry.collect.trials import Trials
-from crucible_telemetry.errors import ConfigurationError, CrucibleError, UnreadableFile
+from crucible_telemetry.errors import (
+    ConfigurationError,
+    CrucibleError,
+    LifecycleError,
+)
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.experiment.taking import table_of
@@ -23,29 +27,19 @@ from crucible_telemetry.export.depots import depot_of
 from crucible_telemetry.export.environment import environment
 from crucible_telemetry.export.manifest import Manifest
 from crucible_telemetry.export.packing import Moment, Packer
-from crucible_telemetry.export.unpacking import Archive
 from crucible_telemetry.lab.durable import News, here
 from crucible_telemetry.lab.records import (
     Record,
     at_rest,
     packed,
-    spec_of,
-    trial_of,
     unpacked,
 )
-from crucible_telemetry.lab.starting import Starting
-from crucible_telemetry.stores.base import DAY_S, Store, to_us
+from crucible_telemetry.lab.restoring import Restoring, Storage
+from crucible_telemetry.lab.starting import BACKOFF
+from crucible_telemetry.runtime.children import ChildSpec
+from crucible_telemetry.stores.base import DAY_S, to_us
 from crucible_telemetry.stores.keeping import ExperimentChange
 from crucible_telemetry.stores.kept import KeptStore
-from crucible_telemetry.stores.memory import SEGMENT_ROWS
-from crucible_telemetry.stores.segments import taken
-from crucible_telemetry.stores.spelling import Spelling
-
-T = TypeVar("T")
-ON_EXISTING: Final = ("error", "new")
-MOST_TRIALS: Final = 2**31
-"""Trial numbers of an archive lie below: those of this process go on above them, in 32 bits."""
-Storage = Mapping[str, Any] | None
 
 
 class Pruned(Struct, frozen=True, kw_only=True):
@@ -58,21 +52,36 @@ class Pruned(Struct, frozen=True, kw_only=True):
     events: int
 
 
-class _Whole:
-    """What is written of a restored experiment beside its events, once these are there."""
+class Checkpoints:
+    """Packs an experiment time and again while it runs."""
 
-    def __init__(self, record: bytes, trials: tuple[tuple[int, bytes], ...]) -> None:
-        self._told = record, trials
+    def __init__(self, packer: Packer, moment: Callable[[], Awaitable[Moment]]) -> None:
+        self._packer, self._moment = packer, moment
+        self._one = anyio.Lock()
+        self._trouble = False
 
-    def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
-        return self._told
+    async def take(self) -> Manifest:
+        """Write what has come since the last time."""
+        async with self._one:
+            return await self._packer.pack(await self._moment())
 
-    def written(self) -> None:
-        """Nothing more comes."""
+    async def run(self, period_s: float) -> None:
+        """One every `period_s` seconds; what cannot be written now is written the next time."""
+        while True:
+            await anyio.sleep(period_s)
+            try:
+                await self.take()
+                self._trouble = False
+            except OSError as error:
+                if not self._trouble:
+                    log.warning("no checkpoint in %s for now: %s", self._packer.url, error)
+                self._trouble = True
 
 
-class Archiving(Starting):
+class Archiving(Restoring):
     """The half of a lab that knows archives. See `Lab`."""
+
+    _checkpoints: dict[str, Checkpoints]
 
     async def archive(
         self,
@@ -87,7 +96,8 @@ class Archiving(Starting):
         experiment._check_kept("archive")
         next_state(experiment_id, experiment.state, "archive")
         packer = self._packer(experiment, url, format, storage)
-        moment = await self._moment_of(experiment)
+        around = await to_thread.run_sync(environment)
+        moment = await self._moment_of(experiment, around)
         manifest = await packer.pack(moment)
         experiment._life.move("archive", wall_us(), monotonic_ns())
         await self._tell_state(experiment, unpacked(moment.record))
@@ -99,10 +109,9 @@ class Archiving(Starting):
         store, reader = experiment._reading.source
         return Packer(depot_of(url, storage), store, reader, kind)
 
-    async def _moment_of(self, experiment: Experiment) -> Moment:
+    async def _moment_of(self, experiment: Experiment, around: dict[str, Any]) -> Moment:
         """What an experiment is now, with everything that was emitted so far."""
         await experiment._settle()
-        around = await to_thread.run_sync(environment)
         news = News(experiment._collector, experiment._life, here())
         record = self._found_records.get(experiment.id) or news.now()
         plain = msgspec.to_builtins(record.options, enc_hook=repr)
@@ -132,78 +141,50 @@ class Archiving(Starting):
         else:
             await self._settle(experiment._collector)
 
-    # -- back -----------------------------------------------------------------------------------
-
-    async def restore(
+    async def checkpoint(
         self,
+        experiment_id: str,
         url: str | os.PathLike[str],
         *,
-        on_existing: str = "error",
+        every: timedelta | float | None = None,
+        format: str = "parquet",  # noqa: A002 - the word users know
         storage: Storage = None,
-    ) -> Experiment:
-        """Bring an archive, or the checkpoint of a process that died, back into this lab, bit for bit.
-
-        All hashes, seqs and counts are verified first: `StoreDamaged` names the events that are missing,
-        `UnreadableFile` says why something is no archive; nothing of it is kept then. An id that is there
-        already is an error, or gets a new one with ``on_existing="new"``. It has the state it was archived in;
-        what a checkpoint holds is interrupted. Options that are code are to be given again by who
-        reopens it; `export_on_exit` is not taken over.
-        """
-        self._check_open("restore")
-        if on_existing not in ON_EXISTING:
+    ) -> Manifest:
+        """See `Experiment.checkpoint`."""
+        self._check_open("checkpoint")
+        experiment = self.get_experiment(experiment_id)
+        if every is not None and experiment.state not in LIVING:
+            raise LifecycleError(experiment_id, experiment.state.value, "checkpoint every so often")
+        period_s = None if every is None else to_us(every, "every") / 1e6
+        if every is not None and experiment_id in self._checkpoints:
             raise ConfigurationError(
-                "on_existing", f"want one of {', '.join(ON_EXISTING)}, not {on_existing!r}"
+                "every", f"experiment {experiment_id!r} has checkpoints already"
             )
-        archive = Archive(depot_of(url, storage))
-        manifest = await archive.open()
-        experiment_id = manifest.id
-        if experiment_id in self._experiments and on_existing == "new":
-            experiment_id = self._new_id(manifest.name)
-        if experiment_id in self._experiments:
-            raise ConfigurationError(
-                "on_existing",
-                f"experiment {experiment_id!r} is in this lab already; 'new' gives it a new id",
+        around = await to_thread.run_sync(environment)
+        packer = self._packer(experiment, url, format, storage)
+        taking = Checkpoints(packer, partial(self._moment_of, experiment, around))
+        manifest = await taking.take()
+        if period_s is not None and experiment.state in LIVING:
+            self._checkpoints[experiment_id] = taking
+            running = ChildSpec(
+                f"checkpoint-{experiment_id}", partial(taking.run, period_s), backoff=BACKOFF
             )
-        data, words = await archive.experiment()
-        record, reader = _known(archive, experiment_id, data)
-        trials = tuple(await archive.trials())
-        _know_trials(archive, reader.trials, trials)
-        store = self._new_store(experiment_id, reader)
-        try:
-            await self._fill(store, archive, Spelling(reader, words))
-            await self._finish(store, record, trials)
-        except BaseException:
-            await store.close(delete=True)
-            raise
-        return self._taken_in(record, reader, store, State(record.state))
+            await self._supervisor.start_child(running)
+        return manifest
 
-    async def _fill(self, store: Store, archive: Archive, spelling: Spelling) -> None:
-        """The events into a store, a part at a time; nobody sees the experiment yet."""
-        if self._durable is not None and isinstance(store, KeptStore):
-            await self._durable.keep.forget(store.id)  # what an attempt that was killed left
-            self._durable.writer.members[store.id] = store
-        async for part in archive.blocks():
-            columns = spelling.localised(part)
-            for at in range(0, len(columns), SEGMENT_ROWS):
-                store.append(taken(columns, np.arange(at, min(at + SEGMENT_ROWS, len(columns)))))
-            await store.commit()
-        await archive.verify()
-        archive.check()
-
-    async def _finish(
-        self, store: Store, record: Record, trials: tuple[tuple[int, bytes], ...]
-    ) -> None:
-        """Write the record: with it the experiment is there."""
-        if self._durable is None or not isinstance(store, KeptStore):
-            return
-        store.news = _Whole(packed(record), trials)
-        try:
-            trouble = await self._durable.writer.settled()
-            if trouble is not None:
-                raise trouble
-        finally:
-            self._durable.writer.members.pop(store.id, None)
-            store.news = None
+    async def _export_on_exit(self, experiment: Experiment) -> None:
+        """The last checkpoint too: of an experiment that has ended."""
+        taking = self._checkpoints.pop(experiment.id, None)
+        if taking is not None:
+            with suppress(CrucibleError):  # the tree may be gone already
+                await self._supervisor.stop_child(f"checkpoint-{experiment.id}")
+            try:
+                await taking.take()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be closed
+                self._report[experiment.id] = (
+                    f"its last checkpoint failed: {str(error) or repr(error)}"
+                )
+        await super()._export_on_exit(experiment)
 
     # -- retention ------------------------------------------------------------------------------
 
@@ -251,38 +232,3 @@ def _pruned(experiment: Experiment) -> Pruned:
         ended_us=experiment._life.ended_us or 0,
         events=experiment.counts.stored,
     )
-
-
-def _known(archive: Archive, experiment_id: str, data: bytes) -> tuple[Record, ExperimentReader]:
-    """The record of an archive, and what reads its rows."""
-
-    def made() -> tuple[Record, ExperimentReader]:
-        record = at_rest(unpacked(data), here())
-        if record.name != archive.manifest.name:
-            raise ValueError("the record is of another experiment")
-        return record, ExperimentReader(experiment_id, spec_of(record, {}), Trials())
-
-    return _parsed(archive, "its record", made)
-
-
-def _know_trials(
-    archive: Archive, trials: Trials, packed_trials: tuple[tuple[int, bytes], ...]
-) -> None:
-    def learn() -> None:
-        for number, data in packed_trials:
-            record, own = trial_of(data)
-            if record.number != number or not 0 < number < MOST_TRIALS:
-                raise ValueError(f"trial {number} says it is {record.number}")
-            trials.restore(record, own)
-
-    _parsed(archive, "its trials", learn)
-
-
-def _parsed(archive: Archive, what: str, work: Callable[[], T]) -> T:
-    try:
-        return work()
-    except RecursionError:
-        reason = "nested too deep"
-    except (ValueError, LookupError, TypeError, msgspec.MsgspecError, CrucibleError) as error:
-        reason = str(error)
-    raise UnreadableFile(archive.url, None, f"{what}: {reason}")

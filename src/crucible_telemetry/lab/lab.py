@@ -83,6 +83,7 @@ class Lab(Archiving):
         self._closing: RootTask | None = None
         self._loop: LoopHandle | None = None
         self._report = CloseReport()
+        self._checkpoints = {}
 
     def __repr__(self) -> str:
         return f"<Lab {self.state}, {len(self._experiments)} experiments>"
