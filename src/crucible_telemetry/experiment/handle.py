@@ -96,11 +96,6 @@ class Experiment(Questions, Archives):
     # -- what it is -----------------------------------------------------------------------------
 
     @property
-    def name(self) -> str:
-        """The name it was started with; ids tell experiments of one name apart."""
-        return self.spec.name
-
-    @property
     def state(self) -> State:
         """One of running, paused, stopped, archived, interrupted, failed."""
         return self._life.state

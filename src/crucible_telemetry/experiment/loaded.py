@@ -60,11 +60,6 @@ class Loaded(Questions):
         return f"<Loaded {self.id} from {self.path!r}>"
 
     @property
-    def name(self) -> str:
-        """The experiment's name."""
-        return self.spec.name
-
-    @property
     def state(self) -> State:
         """Always stopped."""
         return State.STOPPED

@@ -15,10 +15,12 @@ from crucible_telemetry.collect.custom import CustomMetrics
 from crucible_telemetry.collect.formats import check_format
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import FlushResult
+from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.errors import LifecycleError
+from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.routes import Name
 from crucible_telemetry.experiment.frames import Frames
@@ -27,7 +29,7 @@ from crucible_telemetry.export.files import squeezed, target_of
 from crucible_telemetry.export.walk import Walk
 from crucible_telemetry.export.writing import Wishes, wishes_of
 from crucible_telemetry.metrics.figures import Summary
-from crucible_telemetry.stores.base import Where, Window
+from crucible_telemetry.stores.base import Query, Where, Window
 
 LIVE_DRAIN_NS: Final = 100_000_000
 """How long `live` may keep the loop to catch up; a full mailbox takes a quarter of it."""
@@ -63,6 +65,11 @@ class Questions(Frames):
     async def _known_trials(self) -> list[TrialRecord]:
         """Trials for a file beside that of events."""
         return await self.trials()
+
+    @property
+    def name(self) -> str:
+        """The experiment's name; ids tell those of one name apart."""
+        return self.spec.name
 
     id: str
     _cleaned_up: bool
@@ -172,6 +179,12 @@ class Questions(Frames):
         subscription = Subscription(self, self._collector, patterns)
         self._subscriptions.add(subscription)
         return subscription
+
+    async def _parts(self, where: Where | None) -> tuple[list[Columns], ExperimentReader]:
+        """All events that fit, as columns, and who reads them."""
+        await self._settle()
+        store, reader = self._reading.source
+        return [part async for part in store.columns(Query(where=where))], reader
 
     # -- taking away ----------------------------------------------------------------------------
 

@@ -10,13 +10,16 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.plan import TrialPlan, order_trials
 from crucible_telemetry.collect.pricelist import Own, estimate
 from crucible_telemetry.collect.spec import LIVING, State
-from crucible_telemetry.errors import ConfigurationError, NotBuiltYet, UnknownExperiment
+from crucible_telemetry.compare import Comparison
+from crucible_telemetry.compare.run import asked, compare
+from crucible_telemetry.errors import ConfigurationError, UnknownExperiment
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.experiment.together import export_together
 from crucible_telemetry.export.result import QueryResult
 from crucible_telemetry.lab.options import arms_of, listed
 from crucible_telemetry.lab.records import Record
 from crucible_telemetry.metrics.figures import Summary
+from crucible_telemetry.stores.base import Where
 
 
 class Registry:
@@ -156,11 +159,33 @@ class Registry:
         chosen = [self.get_experiment(one) for one in listed("experiment_ids", experiment_ids)]
         return await export_together(chosen, path, **options)
 
-    async def compare_experiments(self, experiment_ids: Sequence[str], *, metric: str) -> Any:
-        """Not in this version; `ct.stats` compares arrays."""
-        raise NotBuiltYet(
-            "compare_experiments", "ct.stats compares arrays; choosing by design comes later"
-        )
+    async def compare_experiments(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        metric: str,
+        where: Where | None = None,
+        **options: Any,
+    ) -> Comparison:
+        """Experiments compared by one metric, treatment − control; the first id, or `control=`, is the control.
+
+        `metric`: ``"score.NAME"``, ``"cost_usd"``, ``"cost_per_success"``, ``"latency_ms"``, ``"ttft"`` (also
+        ``"latency_ms.p99"``), ``"success"``, ``"itl"``, ``"tokens"``, ``"completion_tokens"`` …, or a measured
+        field. The unit is the trial: costs and tokens are sums over all its calls and attempts, latency is
+        its wall time, success and scores are those of its last attempt; repeats are averaged within the item.
+        The method follows from which items ran where, how often, and the kind of metric; the result says
+        which, and why. Times are times to success: failures never succeed, what was cut off is censored,
+        means need `horizon_s`.
+
+        Options: `secondary` (further metrics, corrected by `correction`: ``"holm"`` or ``"bh"``), `pairing`
+        (``"intersection"`` or ``"independent"``, needed where under 80 % of the items are common),
+        `confidence` (0.95), `alternative` (``"two-sided"``, ``"less"``, ``"greater"``). ComparisonError says
+        what would not be honest: experiments that share events, different pools, unpriced costs, samples.
+        """
+        if isinstance(experiment_ids, str):
+            raise ConfigurationError("experiment_ids", f"want several ids, not {experiment_ids!r}")
+        question = asked(metric, options)
+        return await compare([self.get_experiment(one) for one in experiment_ids], question, where)
 
     async def sql(
         self,

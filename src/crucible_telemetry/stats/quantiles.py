@@ -4,7 +4,8 @@ A failure counts as infinitely late: a p99 is infinite once more than 1 % fail.
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 from msgspec import Struct
@@ -88,7 +89,7 @@ def quantile_difference(
     return ask.result(
         estimate=estimate,
         interval=ask.sides(_limits(*arms, ask.tail)),
-        p_value=_p_value(estimate, *arms, ask.alternative),
+        p_value=turned_p_value(estimate, partial(_limits, *arms), ask.alternative),
         notes=(*notes, *needs),
         **told,
     )
@@ -189,18 +190,20 @@ def _minus(one: float, other: float, undefined: float) -> float:
     return undefined if math.isinf(one) and one == other else one - other
 
 
-def _p_value(estimate: float, control: _Arm, treatment: _Arm, alternative: Alternative) -> float:
+def turned_p_value(
+    estimate: float, limits: Callable[[float], Interval], alternative: Alternative
+) -> float:
     """Twice the largest tail whose interval still holds 0; one-sided, half of it or the rest."""
-    two_sided = 2 * _largest_tail(control, treatment)
+    two_sided = 2 * _largest_tail(limits)
     if alternative == "two-sided":
         return two_sided
     toward = estimate >= 0 if alternative == "greater" else estimate <= 0
     return two_sided / 2 if toward else 1 - two_sided / 2
 
 
-def _largest_tail(control: _Arm, treatment: _Arm) -> float:
+def _largest_tail(limits: Callable[[float], Interval]) -> float:
     def holds_zero(tail: float) -> bool:
-        low, high = _limits(control, treatment, tail)
+        low, high = limits(tail)
         return low <= 0 <= high
 
     holds, excludes = _SMALLEST_TAIL, 0.5

@@ -1,0 +1,127 @@
+"""What comparing asks of an experiment, running or read from a file: its trials, columns and summary."""
+
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from crucible_telemetry.analysis.pools import Pools
+from crucible_telemetry.clock import wall_us
+from crucible_telemetry.collect.trials import TrialRecord
+from crucible_telemetry.compare.design import Arm
+from crucible_telemetry.compare.measures import Events, call_units, measured
+from crucible_telemetry.compare.metric import Metric
+from crucible_telemetry.compare.units import CENSORED, Units, score_of, trial_units
+from crucible_telemetry.errors import ComparisonError
+from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.experiment.questions import Questions
+from crucible_telemetry.metrics.figures import Summary
+from crucible_telemetry.stats.arguments import Floats
+from crucible_telemetry.stores.base import Where
+
+_FAILED: Final = (Outcome.ERROR, Outcome.TIMEOUT)
+
+
+class Gathered(Struct, frozen=True, eq=False):
+    """One experiment, read once: every metric is worked out from this."""
+
+    id: str
+    name: str
+    condition: str
+    process_wide: bool
+    records: list[TrialRecord]
+    events: Events
+    summary: Summary
+    units: Units
+    at: NDArray[np.intp]
+    """Positions of the calls, where calls are the units."""
+    now_us: int
+
+    @property
+    def retried(self) -> bool:
+        """Whether some trial has several attempts."""
+        return bool(self.records) and len(self.records) > len(self.units)
+
+    def attempts(self) -> Units:
+        """Each attempt as a unit."""
+        return trial_units(self.records, self.now_us, attempts=True)
+
+    def arm(self, metric: Metric, units: Units | None = None) -> tuple[Arm, bool]:
+        """The metric of each unit, and whether its values are True and False only."""
+        chosen = self.units if units is None else units
+        values, rate = self._values(metric, chosen)
+        arm = Arm(self.name, values, chosen.items)
+        if metric.kind == "time":
+            arm = _followed(arm, values, chosen)
+        elif metric.kind == "ratio":
+            arm = _over_successes(arm, chosen)
+        return arm, rate
+
+    def _values(self, metric: Metric, units: Units) -> tuple[Floats, bool]:
+        if metric.source == "score":
+            return (
+                score_of(units, metric.key)
+                if units.scores
+                else (np.full(len(units), np.nan), False)
+            )
+        if metric.source == "success":
+            return _successes(units), True
+        if metric.key == "latency_ms":
+            return units.elapsed_ms, False
+        n = len(units)
+        if units.keys:
+            return measured(self.events, metric, self.events.unit_of(units.keys), n), False
+        own = np.full(len(self.events.column("trial")), -1, np.int64)
+        own[self.at] = np.arange(n)
+        return measured(self.events, metric, own, n), False
+
+
+def _successes(units: Units) -> Floats:
+    """1 for ok, 0 for failures, NaN for what is neither."""
+    values = np.full(len(units), np.nan)
+    values[units.outcome == Outcome.OK] = 1.0
+    values[np.isin(units.outcome, _FAILED)] = 0.0
+    return values
+
+
+def _followed(arm: Arm, values: Floats, units: Units) -> Arm:
+    """Time to success: failures never succeed; what was cut off is censored at its elapsed time."""
+    outcome = units.outcome
+    cut = np.isin(outcome, CENSORED)
+    times = np.where(cut & np.isnan(values), units.elapsed_ms, values)
+    times = np.where(outcome == Outcome.ERROR, np.inf, times)
+    return Arm(arm.name, times, arm.items, observed=outcome == Outcome.OK)
+
+
+def _over_successes(arm: Arm, units: Units) -> Arm:
+    return Arm(arm.name, arm.values, arm.items, below=(units.outcome == Outcome.OK).astype(float))
+
+
+async def gathered(experiment: Questions, where: Where | None, metric: str) -> Gathered:
+    """Everything of one experiment; trials if there are any, else the calls of its pool."""
+    summary = await experiment.metrics(where)
+    records = await experiment.trials()
+    parts, reader = await experiment._parts(where)
+    config = experiment.spec.metrics_config
+    events = Events(parts, reader, Pools(config, reader))
+    ended = experiment._life.ended_us
+    now_us = wall_us() if ended is None else ended
+    if records:
+        units, at = trial_units(records, now_us), np.zeros(0, np.intp)
+    else:
+        units, at = call_units(events)
+    if not len(units):
+        raise ComparisonError(metric, f"{experiment.name} has no trials and no operations")
+    return Gathered(
+        id=experiment.id,
+        name=experiment.name,
+        condition=experiment.spec.condition,
+        process_wide=experiment.spec.capture == "process",
+        records=records,
+        events=events,
+        summary=summary,
+        units=units,
+        at=at,
+        now_us=now_us,
+    )

@@ -1,0 +1,178 @@
+"""Two arms: the design and the kind of metric choose the test; no pre-test, never the outcome. PURE."""
+
+import math
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crucible_telemetry.compare import times
+from crucible_telemetry.compare.design import Design
+from crucible_telemetry.stats.arguments import Clustered, Floats
+from crucible_telemetry.stats.clusters import cr2_difference
+from crucible_telemetry.stats.inference import Inference, with_notes
+from crucible_telemetry.stats.means import paired_t, welch_t
+from crucible_telemetry.stats.paired_rates import PairedRates, mcnemar
+from crucible_telemetry.stats.quantiles import quantile_difference
+from crucible_telemetry.stats.rates import newcombe
+from crucible_telemetry.stats.ratios import ratio_difference
+from crucible_telemetry.stats.result import Result
+from crucible_telemetry.stats.survival import kaplan_meier, restricted_mean_difference
+
+_MEDIAN = 0.5
+_SKEWED = 0.2
+"""Skewness of a mean beyond which the t interval is warned of: n < 25 g₁² (Cochran, Sampling Techniques, 1977)."""
+
+
+class Chosen(Struct, frozen=True):
+    """A result, and why this test: what of the design asked for it."""
+
+    result: Result
+    why: str
+
+
+def two_arms(
+    kind: str,
+    design: Design,
+    ask: Inference,
+    *,
+    q: float | None = None,
+    horizon: float | None = None,
+) -> Chosen:
+    """The difference, treatment − control, of a metric of this `kind` ("mean", "rate", "time", "ratio").
+
+    Times: the quantile `q`; else the mean of min(time, `horizon`); else, without a horizon, the median.
+    """
+    if kind == "time":
+        return _time(design, ask, q, horizon)
+    if kind == "ratio":
+        return _ratio(design, ask)
+    if kind == "rate" and not design.repeated and (design.paired or not design.crossed):
+        return _rate(design, ask)
+    return _mean(design, ask, "rates" if kind == "rate" else "means")
+
+
+def _mean(design: Design, ask: Inference, what: str) -> Chosen:
+    """On item means: pairs where items are common; CR2 where only some are."""
+    how = {"alternative": ask.alternative, "confidence": ask.confidence}
+    if design.crossed and not design.paired:
+        first, second = (Clustered(arm.values, arm.items) for arm in design.arms)  # type: ignore[arg-type]
+        found = cr2_difference(first, second, **how)  # type: ignore[arg-type]
+        return Chosen(found, "some items are in both arms: the item is the cluster")
+    (names, first_means), (others, second_means) = (arm.item_means() for arm in design.arms)
+    each = "repeats averaged within the item, " if design.repeated else ""
+    if design.paired:
+        if not np.array_equal(names, others):
+            raise AssertionError("a paired design has the same items in both arms")
+        found = paired_t(first_means, second_means, **how)  # type: ignore[arg-type]
+        why = f"both arms ran the same items: {each}the item is the pair"
+        skewed = _skewed((("of the differences", second_means - first_means),))
+    else:
+        found = welch_t(first_means, second_means, **how)  # type: ignore[arg-type]
+        why = f"the arms ran different items: {each}the item is the unit"
+        skewed = _skewed(
+            (
+                (f"of {a.name}", m)
+                for a, m in zip(design.arms, (first_means, second_means), strict=True)
+            )
+        )
+    why = why if design.arms[0].items is not None else f"{what} of calls whose items are not known"
+    return Chosen(with_notes(found, *skewed), why)
+
+
+def _skewed(arms: object) -> tuple[str, ...]:
+    """A warning, never another method: an interval of t covers less than it says of a skewed mean."""
+    notes = []
+    for name, values in arms:  # type: ignore[attr-defined]
+        skewness = _skewness(values)
+        if abs(skewness) > _SKEWED * math.sqrt(max(len(values), 1)):
+            notes.append(
+                f"the values {name} are skewed ({skewness:.1f} at n = {len(values)}): the interval of a mean "
+                "may cover less than it says; a median or a bootstrap beside it tells"
+            )
+    return tuple(notes)
+
+
+def _skewness(values: Floats) -> float:
+    apart = values - values.mean() if len(values) else values
+    with np.errstate(all="ignore"):
+        found = float((apart**3).mean() / (apart**2).mean() ** 1.5) if len(values) > 2 else 0.0
+    return found if math.isfinite(found) else 0.0
+
+
+def _rate(design: Design, ask: Inference) -> Chosen:
+    how = {"alternative": ask.alternative, "confidence": ask.confidence}
+    if design.paired:
+        (_, first), (_, second) = (arm.item_means() for arm in design.arms)
+        found = mcnemar(PairedRates.of(first, second), **how)  # type: ignore[arg-type]
+        return Chosen(found, "both arms ran the same items once each: the item is the pair")
+    counts = [(int(arm.values.sum()), len(arm)) for arm in design.arms]
+    found = newcombe(counts[0], counts[1], **how)  # type: ignore[arg-type]
+    known = design.arms[0].items is not None
+    why = "the arms ran different items, once each" if known else "calls whose items are not known"
+    return Chosen(found, why)
+
+
+def _ratio(design: Design, ask: Inference) -> Chosen:
+    """Sums by item above and below."""
+    parts = []
+    for arm in design.arms:
+        if arm.below is None:
+            raise AssertionError("a ratio has denominators")
+        parts.append((arm.item_sums(arm.values), arm.item_sums(arm.below)))
+    found = ratio_difference(
+        parts[0],
+        parts[1],
+        paired=design.paired,
+        alternative=ask.alternative,
+        confidence=ask.confidence,
+    )
+    return Chosen(
+        found, "a ratio of sums: linearised by item" + (", in pairs" if design.paired else "")
+    )
+
+
+def _time(design: Design, ask: Inference, q: float | None, horizon: float | None) -> Chosen:
+    if q is None and horizon is not None:
+        return _restricted(design, ask, horizon)
+    why = (
+        "the quantile asked for" if q is not None
+        else "failures never succeed, so a mean needs horizon_s, and none was declared: the median"
+    )  # fmt: skip
+    return Chosen(quantile(design, _MEDIAN if q is None else q, ask), why)
+
+
+def quantile(design: Design, q: float, ask: Inference) -> Result:
+    """The difference of a quantile of time to success; by order statistics alone where units are independent."""
+    simple = not (design.paired or design.crossed or design.repeated)
+    if simple and not times._any_censored(design):
+        return quantile_difference(
+            design.arms[0].values,
+            design.arms[1].values,
+            q,
+            alternative=ask.alternative,
+            confidence=ask.confidence,
+        )
+    return times.quantile_difference(design, q, ask)
+
+
+def _restricted(design: Design, ask: Inference, horizon: float) -> Chosen:
+    why = f"failures never succeed: the mean of min(time, {horizon:g} ms), the declared horizon"
+    simple = not (design.paired or design.crossed or design.repeated)
+    curves = [kaplan_meier(times.censored(arm)) for arm in design.arms]
+    if simple or not all(curve.knows(horizon) for curve in curves):
+        first, second = (times.censored(arm) for arm in design.arms)
+        return Chosen(
+            restricted_mean_difference(
+                first,
+                second,
+                horizon,
+                alternative=ask.alternative,
+                confidence=ask.confidence,
+            ),
+            why,
+        )
+    arms = tuple(arm.with_values(times.restricted(arm, horizon)) for arm in design.arms)
+    chosen = _mean(replace(design, arms=arms), ask, "means")
+    note = f"values are pseudo-values of min(time to success, {horizon:g} ms)"
+    return Chosen(with_notes(chosen.result, note), f"{why}; {chosen.why}")

@@ -1,0 +1,233 @@
+"""Experiments in, a `Comparison` out; the arithmetic runs in a worker thread, so that no loop is blocked."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Literal, get_args
+
+import anyio.to_thread
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crucible_telemetry.compare import refusals, times
+from crucible_telemetry.compare.comparison import ArmFigures, Comparison, Curve, Finding
+from crucible_telemetry.compare.design import Arm, Design, Pairing, designed
+from crucible_telemetry.compare.gathering import Gathered, gathered
+from crucible_telemetry.compare.method import Chosen, quantile, two_arms
+from crucible_telemetry.compare.metric import Metric, metric_of
+from crucible_telemetry.compare.units import CENSORED, Units
+from crucible_telemetry.errors import ComparisonError, ConfigurationError
+from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.experiment.questions import Questions
+from crucible_telemetry.stats.corrections import benjamini_hochberg, holm
+from crucible_telemetry.stats.inference import Inference
+from crucible_telemetry.stats.result import Alternative, Result
+from crucible_telemetry.stores.base import Where
+
+Correction = Literal["holm", "bh"]
+_QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
+_STEPS: Final = 1000
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """What is asked of the experiments; see `Lab.compare_experiments`."""
+
+    metric: str
+    control: str | None = None
+    secondary: tuple[str, ...] = ()
+    correction: Correction = "holm"
+    pairing: Pairing | None = None
+    confidence: float = 0.95
+    alternative: Alternative = "two-sided"
+    horizon_s: float | None = None
+
+    @property
+    def ask(self) -> Inference:
+        """Confidence and alternative."""
+        return Inference(self.confidence, self.alternative)
+
+    @property
+    def horizon_ms(self) -> float | None:
+        """The horizon of restricted means."""
+        return None if self.horizon_s is None else 1000 * self.horizon_s
+
+
+def asked(metric: str, options: dict[str, Any]) -> Question:
+    """The question, checked; ConfigurationError names an option that is wrong."""
+    secondary = options.pop("secondary", ())
+    if isinstance(secondary, str) or not all(isinstance(one, str) for one in secondary):
+        raise ConfigurationError("secondary", f"want a list of metrics, not {secondary!r}")
+    question = Question(metric=metric, secondary=tuple(secondary), **options)
+    for name, choices in (("correction", get_args(Correction)), ("pairing", get_args(Pairing))):
+        given = getattr(question, name)
+        if given is not None and given not in choices:
+            raise ConfigurationError(name, f"{given!r} is none of {', '.join(choices)}")
+    if question.horizon_s is not None and not 0 < question.horizon_s < math.inf:
+        raise ConfigurationError("horizon_s", f"{question.horizon_s!r} is no time above zero")
+    Inference(question.confidence, question.alternative)
+    return question
+
+
+async def compare(
+    experiments: Sequence[Questions], question: Question, where: Where | None = None
+) -> Comparison:
+    """Compare experiments, the control first; see `Lab.compare_experiments`."""
+    if len(experiments) < 2:
+        raise ComparisonError(
+            question.metric, f"two experiments are needed, not {len(experiments)}"
+        )
+    ordered = _control_first(experiments, question.control)
+    arms = [await gathered(one, where, question.metric) for one in ordered]
+    return await anyio.to_thread.run_sync(partial(compared, arms, question))
+
+
+def _control_first(experiments: Sequence[Questions], control: str | None) -> list[Questions]:
+    if control is None:
+        return list(experiments)
+    chosen = [one for one in experiments if control in (one.id, one.name)]
+    if len(chosen) != 1:
+        ids = ", ".join(one.id for one in experiments)
+        raise ConfigurationError("control", f"{control!r} is not one of {ids}")
+    return [*chosen, *(one for one in experiments if one is not chosen[0])]
+
+
+def compared(arms: Sequence[Gathered], question: Question) -> Comparison:
+    """Everything but the reading."""
+    asked_ = _Asked(arms, question, metric_of(question.metric))
+    return asked_.comparison()
+
+
+class _Asked(Struct, frozen=True):
+    gathered: Sequence[Gathered]
+    question: Question
+    metric: Metric
+
+    def comparison(self) -> Comparison:
+        metric, question = self.metric, self.question
+        refusals.check(metric, self.gathered)
+        design, kind = self.design(metric)
+        primary = self.chosen(metric, design, kind)
+        return Comparison(
+            metric=metric.name,
+            unit=metric.unit,
+            unit_kind=self.gathered[0].units.kind,
+            confidence=question.confidence,
+            arms=tuple(map(self.figures, self.gathered, design.arms, design.losses, range(99))),
+            primary=Finding(metric=metric.name, result=primary.result, why=primary.why),
+            quantiles=self.quantiles(design) if kind == "time" and metric.q is None else (),
+            beside=self.successes(design) if kind == "time" else (),
+            secondary=self.secondary(),
+            correction=question.correction,
+            attempts=self.attempts(),
+            notes=(*refusals.notes_on(metric, self.gathered), *design.notes),
+            curves=tuple(map(_curve, design.arms)) if kind in ("mean", "time") else (),
+        )
+
+    def design(self, metric: Metric, units: Sequence[Units] | None = None) -> tuple[Design, str]:
+        """The arms of a metric as a design, and the kind of figure it is."""
+        chosen: Sequence[Units | None] = [None] * len(self.gathered) if units is None else units
+        found = [one.arm(metric, of) for one, of in zip(self.gathered, chosen, strict=True)]
+        names = [arm.name for arm, _ in found]
+        if len(set(names)) < len(names):
+            names = [one.id for one in self.gathered]
+        rate = all(is_rate for _, is_rate in found)
+        arms = [
+            Arm(name, arm.values, arm.items, arm.observed, arm.below)
+            for name, (arm, _) in zip(names, found, strict=True)
+        ]
+        return designed(metric.name, arms, self.question.pairing), "rate" if rate else metric.kind
+
+    def chosen(self, metric: Metric, design: Design, kind: str) -> Chosen:
+        return two_arms(
+            kind, design, self.question.ask, q=metric.q, horizon=self.question.horizon_ms
+        )
+
+    def secondary(self) -> tuple[Finding, ...]:
+        """Further metrics, corrected for their number."""
+        found = []
+        for name in self.question.secondary:
+            metric = metric_of(name)
+            refusals.check(metric, self.gathered)
+            chosen = self.chosen(metric, *self.design(metric))
+            found.append(Finding(metric=name, result=chosen.result, why=chosen.why))
+        return corrected(found, self.question.correction)
+
+    def attempts(self) -> tuple[Finding, ...]:
+        """The same metric by attempt, where trials were retried."""
+        if not any(one.retried for one in self.gathered):
+            return ()
+        design, kind = self.design(self.metric, [one.attempts() for one in self.gathered])
+        chosen = self.chosen(self.metric, design, kind)
+        return (Finding(metric=self.metric.name, result=chosen.result, why=chosen.why),)
+
+    def quantiles(self, design: Design) -> tuple[Result, ...]:
+        return tuple(quantile(design, q, self.question.ask) for q in _QUANTILES)
+
+    def successes(self, design: Design) -> tuple[Result, ...]:
+        """Times of successes alone, with a warning where the arms fail differently often."""
+        only = times.success_only(design)
+        rates = [1 - len(left) / len(arm) for left, arm in zip(only, design.arms, strict=True)]
+        if not any(rates):
+            return ()
+        kept = designed(self.metric.name, only, "intersection") if all(map(len, only)) else None
+        if kept is None or not all(map(len, kept.arms)):
+            return ()
+        found = two_arms("mean", kept, self.question.ask).result
+        told = ", ".join(
+            f"{rate:.2%} of {arm.name}" for rate, arm in zip(rates, design.arms, strict=True)
+        )
+        warning = f"times of successes alone are not of the same operations: {told} did not succeed"
+        notes = found.notes + ((warning,) if len(set(rates)) > 1 else ())
+        estimand = f"{found.estimand.removesuffix(', treatment − control')}, successes alone"
+        return (replace(found, estimand=estimand, notes=notes),)
+
+    def figures(self, one: Gathered, arm: Arm, losses: tuple[int, int], place: int) -> ArmFigures:
+        outcome = one.units.outcome
+        return ArmFigures(
+            id=one.id,
+            name=arm.name,
+            condition=one.condition,
+            role="control" if place == 0 else "treatment",
+            value=_value(arm, self.metric.q),
+            units=len(one.units),
+            items=None if one.units.items is None else len(np.unique(one.units.items)),
+            failed=int((outcome == Outcome.ERROR).sum()),
+            unfinished=int(np.isin(outcome, CENSORED).sum()),
+            without_value=losses[0],
+            unpaired_items=losses[1],
+        )
+
+
+def corrected(findings: Sequence[Finding], correction: str) -> tuple[Finding, ...]:
+    """The findings with p-values corrected for their number; those without one stay without."""
+    there = [f for f in findings if not math.isnan(f.result.p_value)]
+    method = holm if correction == "holm" else benjamini_hochberg
+    adjusted = iter(method([f.result.p_value for f in there]).tolist()) if there else iter(())
+    return tuple(
+        f if math.isnan(f.result.p_value) else replace(f, p_adjusted=next(adjusted))
+        for f in findings
+    )
+
+
+def _value(arm: Arm, q: float | None) -> float:
+    """An arm's own figure: mean, rate, ratio, or quantile of time to success."""
+    if arm.observed is not None:
+        curve, share = times.curve_of(arm), 0.5 if q is None else q
+        return times._reached(curve, share)
+    if arm.below is not None:
+        successes = float(arm.below.sum())
+        return float(arm.values.sum()) / successes if successes else math.inf
+    return float(arm.item_means()[1].mean())
+
+
+def _curve(arm: Arm) -> Curve:
+    """The empirical distribution, or of times one minus the Kaplan–Meier curve."""
+    if arm.observed is not None:
+        curve = times.curve_of(arm)
+        values, shares = curve.times, 1 - curve.survival
+    else:
+        values = np.sort(arm.values)
+        shares = np.arange(1, len(values) + 1) / len(values)
+    at = np.unique(np.linspace(0, max(len(values) - 1, 0), min(len(values), _STEPS)).astype(int))
+    return Curve(arm.name, tuple(values[at].tolist()), tuple(shares[at].tolist()))
