@@ -16,6 +16,7 @@ from crucible_telemetry.compare.design import Arm, Design, Pairing, designed
 from crucible_telemetry.compare.gathering import Gathered, gathered
 from crucible_telemetry.compare.method import Chosen, quantile, two_arms
 from crucible_telemetry.compare.metric import Metric, metric_of
+from crucible_telemetry.compare.several import Several, Wanted, several_arms
 from crucible_telemetry.compare.units import CENSORED, Units
 from crucible_telemetry.errors import ComparisonError, ConfigurationError
 from crucible_telemetry.events.event import Outcome
@@ -107,16 +108,19 @@ class _Asked(Struct, frozen=True):
         metric, question = self.metric, self.question
         refusals.check(metric, self.gathered)
         design, kind = self.design(metric)
-        primary = self.chosen(metric, design, kind)
+        primary, pairs, best = self.primary(design, kind)
+        two = len(design.arms) == 2
         return Comparison(
             metric=metric.name,
             unit=metric.unit,
             unit_kind=self.gathered[0].units.kind,
             confidence=question.confidence,
             arms=tuple(map(self.figures, self.gathered, design.arms, design.losses, range(99))),
-            primary=Finding(metric=metric.name, result=primary.result, why=primary.why),
-            quantiles=self.quantiles(design) if kind == "time" and metric.q is None else (),
-            beside=self.successes(design) if kind == "time" else (),
+            primary=primary,
+            pairs=pairs,
+            best=best,
+            quantiles=self.quantiles(design) if two and kind == "time" and metric.q is None else (),
+            beside=self.successes(design) if two and kind == "time" else (),
             secondary=self.secondary(),
             correction=question.correction,
             attempts=self.attempts(),
@@ -138,7 +142,36 @@ class _Asked(Struct, frozen=True):
         ]
         return designed(metric.name, arms, self.question.pairing), "rate" if rate else metric.kind
 
+    def primary(
+        self, design: Design, kind: str
+    ) -> tuple[Finding, tuple[Finding, ...], tuple[Result, ...]]:
+        """The answer; of several arms also their pairs, and the comparison with the best."""
+        name = self.metric.name
+        if len(design.arms) == 2:
+            one = self.chosen(self.metric, design, kind)
+            return Finding(metric=name, result=one.result, why=one.why), (), ()
+        found = self.several(self.metric, design, kind)
+        pairs = tuple(
+            Finding(metric=name, result=one.result, why=one.why, p_adjusted=p)
+            for one, p in found.pairs
+        )
+        omnibus = found.omnibus
+        return Finding(metric=name, result=omnibus.result, why=omnibus.why), pairs, found.best
+
+    def several(self, metric: Metric, design: Design, kind: str) -> Several:
+        wanted = Wanted(
+            kind=kind,
+            ask=self.question.ask,
+            against_control=self.question.control is not None,
+            best="largest" if metric.source in ("score", "success", "field") else "smallest",
+            q=metric.q,
+            horizon=self.question.horizon_ms,
+        )
+        return several_arms(design, wanted)
+
     def chosen(self, metric: Metric, design: Design, kind: str) -> Chosen:
+        if len(design.arms) > 2:
+            return self.several(metric, design, kind).omnibus
         return two_arms(
             kind, design, self.question.ask, q=metric.q, horizon=self.question.horizon_ms
         )

@@ -49,6 +49,10 @@ def _influence(arm: Arm, curve: SurvivalCurve, events: int, weight: Floats) -> F
     """Units times Σ weight × (hazard while at risk − own success), over the first `events` successes."""
     times, observed = arm.values, censored(arm).observed
     at, at_risk = curve.times[:events], curve.at_risk[:events]
+    left = (
+        at_risk - curve.events[:events]
+    )  # the derivative of log(1 − hazard); nobody left: nothing moves
+    weight = np.where(left > 0, weight * at_risk / np.maximum(left, 1), 0.0)
     risk = np.concatenate([[0.0], np.cumsum(weight * curve.events[:events] / at_risk**2)])
     own = np.concatenate([[0.0], weight / at_risk])
     passed = np.searchsorted(at, times, "right")

@@ -1,0 +1,117 @@
+"""More than two arms: whether any differ, which do, and how far each is from the best. PURE."""
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, Final, Literal
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crucible_telemetry.compare.design import Design
+from crucible_telemetry.compare.method import Chosen, two_arms
+from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.stats.arms import friedman, welch_anova
+from crucible_telemetry.stats.corrections import holm
+from crucible_telemetry.stats.inference import Inference
+from crucible_telemetry.stats.multiple import dunnett, games_howell, hsu_mcb
+from crucible_telemetry.stats.rates import chi_square
+from crucible_telemetry.stats.result import Result
+
+_PAIRED_WHY: Final = "every arm ran the same items: the item is the block, its repeats averaged"
+
+
+class Several(Struct, frozen=True):
+    """The omnibus test, the comparisons of pairs with their p-values adjusted, and the best's."""
+
+    omnibus: Chosen
+    pairs: tuple[tuple[Chosen, float], ...]
+    best: tuple[Result, ...] = ()
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What is asked of the arms: with `against_control` each is compared with the first alone."""
+
+    kind: str
+    ask: Inference
+    against_control: bool
+    best: Literal["largest", "smallest"]
+    q: float | None = None
+    horizon: float | None = None
+
+
+def several_arms(design: Design, wanted: Wanted) -> Several:
+    """By the design: Welch's analysis of variance and Games–Howell (or Dunnett), Friedman's test and pairs, χ².
+
+    Where none of these fits (times, ratios, partly common items) the omnibus p-value is Holm's smallest:
+    some pair differs. Intervals of pairs hold together, by the method's own law or by Bonferroni.
+    """
+    pairs = _pairs(design, wanted)
+    means = {arm.name: arm.item_means()[1] for arm in design.arms}
+    if design.paired and wanted.kind in ("mean", "rate"):
+        found = friedman(means, confidence=wanted.ask.confidence)
+        return Several(Chosen(found, _PAIRED_WHY), pairs)
+    if design.crossed or wanted.kind in ("time", "ratio"):
+        return Several(_smallest(design, pairs, wanted.ask), pairs)
+    if wanted.kind == "rate" and not design.repeated:
+        table = np.array([[int(a.values.sum()), int(len(a) - a.values.sum())] for a in design.arms])
+        found = replace(chi_square(table), arms=tuple(means))
+        return Several(Chosen(found, "the arms ran different items, once each"), pairs)
+    return _of_means(means, wanted, pairs)
+
+
+def _of_means(
+    means: Mapping[str, Any], wanted: Wanted, pairs: tuple[tuple[Chosen, float], ...]
+) -> Several:
+    why = "the arms ran different items: the item is the unit, its repeats averaged"
+    omnibus = Chosen(welch_anova(means, confidence=wanted.ask.confidence), why)
+    how: dict[str, Any] = {"confidence": wanted.ask.confidence}
+    try:
+        if wanted.against_control:
+            law = dunnett(
+                means, control=next(iter(means)), alternative=wanted.ask.alternative, **how
+            )
+        else:
+            law = games_howell(means, **how)
+        best = hsu_mcb(means, best=wanted.best, **how)
+    except ConfigurationError:  # arms that allow no test: the pairs say why, one by one
+        return Several(omnibus, pairs)
+    return Several(omnibus, tuple((Chosen(one, why), one.p_value) for one in law), best)
+
+
+def _pairs(design: Design, wanted: Wanted) -> tuple[tuple[Chosen, float], ...]:
+    """Each pair by its own method; intervals by Bonferroni, p-values by Holm."""
+    places = [
+        (i, j)
+        for i, j in combinations(range(len(design.arms)), 2)
+        if i == 0 or not wanted.against_control
+    ]
+    confidence = 1 - (1 - wanted.ask.confidence) / len(places)
+    ask = Inference(confidence, wanted.ask.alternative)
+    found = []
+    for i, j in places:
+        both = replace(design, arms=(design.arms[i], design.arms[j]))
+        one = two_arms(wanted.kind, both, ask, q=wanted.q, horizon=wanted.horizon)
+        names = (design.arms[i].name, design.arms[j].name)
+        found.append(Chosen(replace(one.result, arms=names), one.why))
+    known = [one.result.p_value for one in found if not math.isnan(one.result.p_value)]
+    adjusted = iter(holm(known).tolist())
+    return tuple(
+        (one, math.nan if math.isnan(one.result.p_value) else next(adjusted)) for one in found
+    )
+
+
+def _smallest(design: Design, pairs: tuple[tuple[Chosen, float], ...], ask: Inference) -> Chosen:
+    known = [p for _, p in pairs if not math.isnan(p)]
+    found = ask.result(
+        test="Holm's smallest p",
+        method=f"over {len(pairs)} pairs: some pair differs",
+        estimand="whether any arms differ",
+        estimate=math.nan,
+        interval=(math.nan, math.nan),
+        p_value=min(known, default=math.nan),
+        n=tuple(map(len, design.arms)),
+        arms=tuple(arm.name for arm in design.arms),
+    )
+    return Chosen(found, pairs[0][0].why)

@@ -1,0 +1,54 @@
+"""Three arms: an omnibus test, the pairs, the best."""
+
+import random
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from trial_arms import run
+
+pytestmark = pytest.mark.asyncio
+
+
+async def three(lab, *, same):
+    ids, values = [], []
+    for place, shift in enumerate((0.0, 0.1, 0.8)):
+        rng = random.Random(place)
+        items = range(25) if same else range(100 * place, 100 * place + 25)
+        rows = [(i, 0, {"s": rng.random() + shift}) for i in items]
+        values.append([row[2]["s"] for row in rows])
+        ids.append((await run(lab, f"arm{place}", rows)).id)
+    return ids, values
+
+
+async def test_the_same_items_are_blocks_for_friedman_and_pairs_for_holm(lab):
+    ids, values = await three(lab, same=True)
+    found = await lab.compare_experiments(ids, metric="score.s")
+    assert found.result.p_value == pytest.approx(scipy_stats.friedmanchisquare(*values).pvalue)
+    assert [one.result.test for one in found.pairs] == ["paired t"] * 3
+    assert found.pairs[1].result.estimate == pytest.approx(np.mean(values[2]) - np.mean(values[0]))
+    assert all(one.p_adjusted >= one.result.p_value for one in found.pairs)
+
+
+async def test_different_items_go_by_welchs_analysis_of_variance_and_games_howell(lab):
+    ids, _ = await three(lab, same=False)
+    found = await lab.compare_experiments(ids, metric="score.s")
+    assert found.result.p_value < 0.001
+    assert {one.result.test for one in found.pairs} == {"Games–Howell"}
+    assert found.best[2].interval[0] == 0  # arm2 is picked out as the largest
+    assert "arm0 → arm2" in str(found)
+
+
+async def test_a_named_control_is_compared_with_each_by_dunnett(lab):
+    ids, values = await three(lab, same=False)
+    found = await lab.compare_experiments(ids, metric="score.s", control=ids[0])
+    expected = scipy_stats.dunnett(*values[1:], control=values[0], rng=np.random.default_rng(1))
+    assert [one.result.test for one in found.pairs] == ["Dunnett", "Dunnett"]
+    assert [one.p_adjusted for one in found.pairs] == pytest.approx(expected.pvalue, abs=1e-3)
+
+
+async def test_times_of_three_arms_are_compared_by_pairs(lab):
+    ids, _ = await three(lab, same=True)
+    found = await lab.compare_experiments(ids, metric="latency_ms")
+    assert len(found.pairs) == 3
+    assert found.result.p_value == min(one.p_adjusted for one in found.pairs)
