@@ -105,7 +105,7 @@ class ExperimentFailed(LifecycleError):
 
 
 class LabClosed(CrucibleError):
-    """The lab is not open: not yet, or not any more."""
+    """The lab is not open for this: not yet, not any more, or only to be read."""
 
     def __init__(self, command: str, state: str) -> None:
         super().__init__(command, state)

@@ -193,6 +193,7 @@ class Experiment(Questions, Archives):
 
     async def pause(self) -> Self:
         """Stop collecting and keep everything; what is emitted from now on counts as `skipped`."""
+        self._lab._check_writes("pause")
         self._life.move("pause", wall_us(), monotonic_ns())
         self._collector.box.gate = Gate.SKIPPED
         self._collector.release()
@@ -200,6 +201,7 @@ class Experiment(Questions, Archives):
 
     async def resume(self) -> Self:
         """Collect again."""
+        self._lab._check_writes("resume")
         self._life.move("resume", wall_us(), monotonic_ns())
         self._collector.box.gate = None
         return self
@@ -211,6 +213,8 @@ class Experiment(Questions, Archives):
         yet are waited for); cancelled meanwhile, it does the rest on the loop and has stopped all the same.
         Stopping again changes nothing.
         """
+        if self.state in LIVING:
+            self._lab._check_writes("stop")
         try:
             if self.state in LIVING:
                 self._collector.box.gate = Gate.LATE
@@ -298,6 +302,7 @@ class Experiment(Questions, Archives):
 
         Without, what reads, follows or exports raises `LifecycleError` from now on.
         """
+        self._lab._check_writes("clean up")
         if self.state in LIVING:
             await self.stop()
         self._life.move("cleanup", wall_us(), monotonic_ns())

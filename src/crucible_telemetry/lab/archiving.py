@@ -92,6 +92,7 @@ class Archiving(Restoring):
         storage: Storage = None,
     ) -> Manifest:
         """See `Experiment.archive`."""
+        self._check_writes("archive")
         experiment = self.get_experiment(experiment_id)
         experiment._check_kept("archive")
         next_state(experiment_id, experiment.state, "archive")

@@ -33,28 +33,33 @@ from crucible_telemetry.lab.records import (
 from crucible_telemetry.stores.keeping import Keep, KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.postgres.keep import PostgresKeep
+from crucible_telemetry.stores.postgres.view import PostgresView
 from crucible_telemetry.stores.sqlite import SqliteKeep
+from crucible_telemetry.stores.sqlite_view import SqliteView
 from crucible_telemetry.stores.writer import Writer
 
 FORMAT_VERSION: Final = "1"
 MEMORY: Final = ("memory", "memory://")
 
 
-def keep_of(url: str | os.PathLike[str], durability: str) -> Keep | None:
+def keep_of(
+    url: str | os.PathLike[str], durability: str, *, read_only: bool = False
+) -> Keep | None:
     """The keep a URL stands for: None for memory, SQLite for a path; `ConfigurationError` for others."""
     text = os.fspath(url)
+    sqlite = SqliteView if read_only else SqliteKeep
     if text in MEMORY:
         return None
     scheme, there, rest = text.partition("://")
     if not there:
-        return SqliteKeep(Path(text), durability)  # type: ignore[arg-type]
+        return sqlite(Path(text), durability)  # type: ignore[arg-type]
     if scheme == "sqlite":
         if not rest.startswith("/") or len(rest) < 2:
             raise ConfigurationError("url", f"want sqlite:///file, not {text!r}")
         # As everywhere: three slashes and a relative path, four and an absolute one.
-        return SqliteKeep(Path(rest[1:]), durability)  # type: ignore[arg-type]
+        return sqlite(Path(rest[1:]), durability)  # type: ignore[arg-type]
     if scheme in ("postgresql", "postgres"):
-        return PostgresKeep(text)
+        return PostgresView(text) if read_only else PostgresKeep(text)
     raise ConfigurationError(
         "url", f"{scheme!r} is no store: want a path, sqlite:/// or postgresql://"
     )
@@ -142,11 +147,12 @@ class News:
         )
 
 
-def found_state(record: Record, own: Owner, *, held: bool | None = None) -> State:
+def found_state(record: Record, own: Owner | None, *, held: bool | None = None) -> State:
     """The state of an experiment found in a keep: one that was running when its process died is interrupted.
 
-    `held`: whether another lab writes it now; None: as far as its owner says. A process of this host that
-    died may look as if it held it for a moment longer.
+    `own`: the process that opens it to go on: what ran in it before, runs no more. `held`: whether
+    another lab writes it now; None: as far as its owner says. A process of this host that died may look
+    as if it held it for a moment longer.
     """
     state = State(record.state)
     if held is None:
@@ -166,16 +172,17 @@ class Found(Struct, frozen=True):
 class Durable:
     """A lab's keep and the writer that commits for its experiments."""
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, keep: Keep, *, read_only: bool = False) -> None:
         self.keep, self.writer, self.owner = keep, Writer(keep), here()
+        self.read_only = read_only
         self.writer.tell = heard(keep.url)
 
     async def open(self) -> list[Found]:
         """What is there, in the order it was started; an experiment whose events have a gap is damaged."""
-        found = []
+        found, own = [], None if self.read_only else self.owner
         for kept in await self.keep.open():
             record = unpacked(kept.record)
-            found.append(Found(kept, record, found_state(record, self.owner, held=kept.held)))
+            found.append(Found(kept, record, found_state(record, own, held=kept.held)))
         return found
 
     async def claim(self, store: KeptStore, known: Record) -> None:

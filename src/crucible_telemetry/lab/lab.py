@@ -46,6 +46,9 @@ class Lab(Archiving):
     (extra ``[prices]``) at the event's own time. False prices nothing. Nobody knows: the call is
     `unpriced`. An experiment may be given prices of its own.
 
+    `read_only`: what a file or server holds is read as it is at the opening, while another process may be
+    writing it; nothing there is made or changed, and starting, stopping or deleting is `LabClosed`.
+
     `store`: a user's own `crucible_telemetry.stores.Store` for the events of every experiment: the class, a
     factory ``(experiment_id, reader) -> Store``, or the dotted name ``"package.module:Class"`` of one.
     """
@@ -61,16 +64,18 @@ class Lab(Archiving):
         prices: Any = None,
         durability: str = "normal",
         store: Any = None,
+        read_only: bool = False,
         **options: Any,
     ) -> None:
         own = {
             "store": store, "durability": durability, "handle_signals": handle_signals, "max_event_bytes": max_event_bytes,
-            "close_timeout_s": close_timeout_s, "privacy_key": privacy_key,
+            "close_timeout_s": close_timeout_s, "privacy_key": privacy_key, "read_only": read_only,
         }  # fmt: skip
         check_lab(url, own, options)
         super().__init__(read_prices(prices))
-        keep = keep_of(url, durability)
-        self._durable = None if keep is None else Durable(keep)
+        keep = keep_of(url, durability, read_only=read_only)
+        self._durable = None if keep is None else Durable(keep, read_only=read_only)
+        self._read_only = read_only
         self._own_store = None if store is None else factory_of(store)
         self._unheard = Unheard(lambda: self._any_living)
         self.state = "new"
@@ -118,8 +123,9 @@ class Lab(Archiving):
         try:
             for found in await durable.open():
                 self._restore(found)
-            writer = ChildSpec("writer", durable.writer.run, backoff=BACKOFF)
-            await self._supervisor.start_child(writer)
+            if not self._read_only:
+                writer = ChildSpec("writer", durable.writer.run, backoff=BACKOFF)
+                await self._supervisor.start_child(writer)
         except BaseException:
             await self.close()
             raise

@@ -38,6 +38,11 @@ def check_lab(url: object, options: Mapping[str, Any], unknown: Mapping[str, Any
         raise ConfigurationError(
             "store", f"experiments of {url!r} are kept there; give store= to one experiment"
         )
+    _check(
+        "read_only", isinstance(options["read_only"], bool), "True or False", options["read_only"]
+    )
+    if options["read_only"] and os.fspath(url) in MEMORY:  # type: ignore[call-overload]
+        raise ConfigurationError("read_only", "in memory there is nothing to read")
     _check("durability", durability in ("normal", "full"), "'normal' or 'full'", durability)
     _check("handle_signals", isinstance(signals, bool), "True or False", signals)
     whole = isinstance(size, int) and not isinstance(size, bool)

@@ -114,9 +114,12 @@ def unpacked(data: bytes) -> Record:
     return msgspec.msgpack.decode(data, type=Record)
 
 
-def life_of(experiment_id: str, record: Record, state: State) -> Life:
-    """The life as it was when the record was written; nothing has passed since."""
-    life = Life(experiment_id, record.started_us, 0)
+def life_of(experiment_id: str, record: Record, state: State, saved_ns: int) -> Life:
+    """The life as it was when the record was written, which was at `saved_ns` of this monotonic clock.
+
+    Of one that goes on, in another process, time has passed since.
+    """
+    life = Life(experiment_id, record.started_us, saved_ns)
     life.restore(
         state,
         record.ended_us if state is not State.INTERRUPTED else record.saved_us,

@@ -12,7 +12,7 @@ from crucible_telemetry.collect.pricelist import Own, estimate
 from crucible_telemetry.collect.spec import LIVING, State
 from crucible_telemetry.compare import Comparison
 from crucible_telemetry.compare.run import asked, compare
-from crucible_telemetry.errors import ConfigurationError, UnknownExperiment
+from crucible_telemetry.errors import ConfigurationError, LabClosed, UnknownExperiment
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.experiment.together import export_together
 from crucible_telemetry.export.result import QueryResult
@@ -33,6 +33,19 @@ class Registry:
         """Of experiments of earlier processes and of archives, as they were written; none once they go on here."""
         self._targets: dict[Path, str] = {}
         """Files of `export_on_exit` and whose they are, also of experiments that were forgotten."""
+
+    state: str
+    _read_only = False
+
+    def _check_open(self, command: str) -> None:
+        """`LabClosed` unless experiments may be started and changed."""
+        if self.state != "open":
+            raise LabClosed(command, "not open yet" if self.state == "new" else self.state)
+        self._check_writes(command)
+
+    def _check_writes(self, command: str) -> None:
+        if self._read_only:
+            raise LabClosed(command, "open to be read only")
 
     @property
     def _any_living(self) -> bool:

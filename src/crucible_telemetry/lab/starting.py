@@ -17,7 +17,7 @@ from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import LIVING, State, make_spec, next_state
 from crucible_telemetry.collect.trials import Trials
-from crucible_telemetry.errors import ConfigurationError, CrucibleError, LabClosed
+from crucible_telemetry.errors import ConfigurationError, CrucibleError
 from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import Gate, log
 from crucible_telemetry.events.raised import placed
@@ -208,7 +208,10 @@ class Starting(Registry):
         collector.progress = progress_of(record, empty, store.last_seq)
         collector.earlier = earlier_counts(record, store.last_seq)
         collector.close(Gate.LATE)
-        experiment = Experiment(one, reader.spec, collector, life_of(one, record, state), self)
+        since_saved_ns = 1_000 * max(wall_us() - record.saved_us, 0)
+        life = life_of(one, record, state, monotonic_ns() - since_saved_ns)
+        experiment = Experiment(one, reader.spec, collector, life, self)
+        experiment._released.set()  # nothing of it runs here
         self._found_records[one] = record
         self._experiments[one], self._collectors[one] = experiment, collector
         return experiment
@@ -332,10 +335,6 @@ class Starting(Registry):
                 "error": placed(event.error),
             }
             announce(f"crucible.supervisor.{event.kind.value}", {"count": 1}, details)
-
-    def _check_open(self, command: str) -> None:
-        if self.state != "open":
-            raise LabClosed(command, "not open yet" if self.state == "new" else self.state)
 
 
 async def outlasted(root: RootTask) -> None:

@@ -87,7 +87,7 @@ class SqliteKeep:
 
     async def claim(self, experiment_id: str) -> KeptExperiment:
         """See `Keep.claim`; a file does not know who writes it."""
-        return await self._as_writer(lambda: self._kept(experiment_id))
+        return await self._as_writer(lambda: _kept(self._writer(), experiment_id))
 
     async def write(self, change: Change) -> list[list[BlockInfo]]:
         """See `Keep.write`."""
@@ -159,14 +159,14 @@ class SqliteKeep:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         writing = self._connected()
         self._writing = writing
+        _make_if_empty(writing)
         self._check_format(writing)
         writing.execute("PRAGMA journal_mode=WAL")
         level = "FULL" if self._durability == "full" else "NORMAL"
         writing.execute(f"PRAGMA synchronous={level}")
         self._reading = self._connected()
         writing.set_busy_timeout(BUSY_MS)
-        ids = [row[0] for row in writing.execute("SELECT id FROM experiments ORDER BY rowid")]
-        return [self._kept(one) for one in ids]
+        return all_kept(writing)
 
     def _connected(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
@@ -174,15 +174,6 @@ class SqliteKeep:
         return connection
 
     def _check_format(self, connection: apsw.Connection) -> None:
-        if _is_empty(connection):
-            # Immediate, and looked at again inside: another process may make it in this moment.
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:
-                if _is_empty(connection):
-                    connection.execute(SCHEMA)
-                    connection.pragma("application_id", APPLICATION_ID)
-                    connection.pragma("user_version", FORMAT)
-            connection.execute("COMMIT")
         application = connection.pragma("application_id")
         found = connection.pragma("user_version")
         if application != APPLICATION_ID:
@@ -191,32 +182,6 @@ class SqliteKeep:
             raise StoreRefused(
                 self.url, f"has format {found}; this version reads {FORMAT}: update the library"
             )
-
-    def _kept(self, one: str) -> KeptExperiment:
-        get: Callable[..., Any] = self._writer().execute
-        unpack = msgspec.msgpack.decode
-        return KeptExperiment(
-            id=one,
-            record=get("SELECT record FROM experiments WHERE id = ?", (one,)).get,
-            words=[
-                Word(kind, number, unpack(word))
-                for kind, number, word in get(
-                    "SELECT kind, number, word FROM words WHERE experiment = ? ORDER BY kind, number",
-                    (one,),
-                )
-            ],
-            trials=get(
-                "SELECT number, record FROM trials WHERE experiment = ? ORDER BY number", (one,)
-            ).fetchall(),
-            blocks=[
-                BlockInfo(first_seq=first, rows=rows, min_us=low, max_us=high, digest=mark)
-                for first, rows, low, high, mark in get(
-                    "SELECT first_seq, rows, min_us, max_us, digest FROM blocks INDEXED BY blocks_by_seq"
-                    " WHERE experiment = ? ORDER BY first_seq",
-                    (one,),
-                )
-            ],
-        )
 
     def _write(self, change: Change) -> list[list[BlockInfo]]:
         connection, infos = self._writer(), []
@@ -307,6 +272,52 @@ def _is_empty(connection: apsw.Connection) -> bool:
 def _abandon(connection: apsw.Connection) -> None:
     """Never close it: closing in a child of `fork` could fold the parent's journal into the file."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def _make_if_empty(connection: apsw.Connection) -> None:
+    if not _is_empty(connection):
+        return
+    # Immediate, and looked at again inside: another process may make it in this moment.
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        if _is_empty(connection):
+            connection.execute(SCHEMA)
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", FORMAT)
+    connection.execute("COMMIT")
+
+
+def all_kept(connection: apsw.Connection) -> list[KeptExperiment]:
+    """The experiments in the order they were started."""
+    ids = [row[0] for row in connection.execute("SELECT id FROM experiments ORDER BY rowid")]
+    return [_kept(connection, one) for one in ids]
+
+
+def _kept(connection: apsw.Connection, one: str) -> KeptExperiment:
+    get: Callable[..., Any] = connection.execute
+    unpack = msgspec.msgpack.decode
+    return KeptExperiment(
+        id=one,
+        record=get("SELECT record FROM experiments WHERE id = ?", (one,)).get,
+        words=[
+            Word(kind, number, unpack(word))
+            for kind, number, word in get(
+                "SELECT kind, number, word FROM words WHERE experiment = ? ORDER BY kind, number",
+                (one,),
+            )
+        ],
+        trials=get(
+            "SELECT number, record FROM trials WHERE experiment = ? ORDER BY number", (one,)
+        ).fetchall(),
+        blocks=[
+            BlockInfo(first_seq=first, rows=rows, min_us=low, max_us=high, digest=mark)
+            for first, rows, low, high, mark in get(
+                "SELECT first_seq, rows, min_us, max_us, digest FROM blocks INDEXED BY blocks_by_seq"
+                " WHERE experiment = ? ORDER BY first_seq",
+                (one,),
+            )
+        ],
+    )
 
 
 def _write_block(connection: apsw.Connection, one: str, columns: Columns) -> BlockInfo:

@@ -160,8 +160,8 @@ class PostgresKeep:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MAKING)
             await self._check_format(connection)
-        self.timescale = await _timescale_of(connection)
-        return await _kept(connection)
+        self.timescale = await timescale_of(connection)
+        return await all_kept(connection)
 
     async def _check_format(self, connection: Any) -> None:
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self._address.quoted_schema}")
@@ -173,13 +173,16 @@ class PostgresKeep:
             return await _make(connection)
         if ("keep",) not in map(tuple, there):
             raise StoreRefused(self.url, f"schema {self._address.schema!r} is of another program")
+        await self._check_version(connection)
+        return None
+
+    async def _check_version(self, connection: Any) -> None:
         found = await connection.fetchval("SELECT format FROM keep")
         if found != schema.FORMAT:
             raise StoreRefused(
                 self.url,
                 f"has format {found}; this version reads {schema.FORMAT}: update the library",
             )
-        return None
 
 
 async def _make(connection: Any) -> None:
@@ -207,7 +210,8 @@ async def _tried(connection: Any, statements: str) -> bool:
     return True
 
 
-async def _timescale_of(connection: Any) -> str | None:
+async def timescale_of(connection: Any) -> str | None:
+    """Version and licence of TimescaleDB, when events are in its hypertable."""
     has = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
     version = await connection.fetchval(has)
     if version is None:
@@ -229,13 +233,13 @@ async def _claimed(connection: Any, url: str, experiment_id: str, lock: int) -> 
         if not held:
             break
         await anyio.sleep(GHOST_S / GHOST_LOOKS)
-    found = await _kept(connection, experiment_id)
+    found = await all_kept(connection, experiment_id)
     if not found:
         raise StoreRefused(url, f"experiment {experiment_id!r} is not there any more")
     return msgspec.structs.replace(found[0], held=held)
 
 
-async def _kept(connection: Any, experiment_id: str | None = None) -> list[KeptExperiment]:
+async def all_kept(connection: Any, experiment_id: str | None = None) -> list[KeptExperiment]:
     """One or all, in the order they were started: four queries, however many experiments."""
     found = await connection.fetch(
         f"SELECT x.number, x.id, x.record, {writing.HELD} AS held FROM experiments x"  # noqa: S608 - our own names

@@ -1,0 +1,42 @@
+"""A PostgreSQL keep that is read only, as it was when it was opened; others may go on writing it."""
+
+from typing import Any
+
+from crucible_telemetry.errors import StoreRefused
+from crucible_telemetry.stores.blocks import BlockInfo
+from crucible_telemetry.stores.keeping import Change, KeptExperiment
+from crucible_telemetry.stores.postgres.keep import PostgresKeep, all_kept, timescale_of
+
+
+class PostgresView(PostgresKeep):
+    """A `Keep` that only reads: it makes no tables, and takes nobody's place."""
+
+    async def open(self) -> list[KeptExperiment]:
+        """See `Keep.open`; `StoreRefused` where no lab is."""
+        self._loop.start()
+        return await self._call(self._reading, self._viewed)
+
+    async def _viewed(self, connection: Any) -> list[KeptExperiment]:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            if await connection.fetchval("SELECT to_regclass('keep')") is None:
+                raise StoreRefused(self.url, f"holds no lab in schema {self._address.schema!r}")
+            await self._check_version(connection)
+            self.timescale = await timescale_of(connection)
+            return await all_kept(connection)
+
+    async def claim(self, experiment_id: str) -> KeptExperiment:
+        """Refused."""
+        raise self._refused()
+
+    async def write(self, change: Change) -> list[list[BlockInfo]]:
+        """Refused; but nothing to be written is."""
+        if change:
+            raise self._refused()
+        return []
+
+    async def forget(self, experiment_id: str) -> None:
+        """Refused."""
+        raise self._refused()
+
+    def _refused(self) -> StoreRefused:
+        return StoreRefused(self.url, "is open to be read only")
