@@ -17,6 +17,8 @@ from crucible_telemetry.collect.progress import Counts, Progress, Quarantined
 from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State, make_spec
 from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.events.odd import plain
+from crucible_telemetry.events.shape import encode
 from crucible_telemetry.metrics.board import Board
 
 CALLABLES: Final = ("event_filter", "sampling_strategy", "custom_metrics", "enrichers", "redact")
@@ -65,7 +67,7 @@ def options_of(spec: ExperimentSpec) -> dict[str, Any]:
     """The options that are data, as plain values."""
     defaults = ExperimentSpec(name=spec.name)
     return {
-        name: msgspec.to_builtins(_plain(value), enc_hook=repr)
+        name: plain(_listed(value), 1)
         for name in spec.__struct_fields__
         if name not in _NOT_KEPT
         and (value := getattr(spec, name)) is not getattr(defaults, name)
@@ -73,7 +75,7 @@ def options_of(spec: ExperimentSpec) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _listed(value: Any) -> Any:
     if hasattr(value, "__fspath__"):
         return str(value)
     return dict(value) if isinstance(value, Mapping) else value
@@ -105,8 +107,15 @@ def check_code(record: Record, given: Mapping[str, Any]) -> None:
 
 
 def packed(record: Record) -> bytes:
-    """As bytes; what msgpack cannot hold stands as its `repr`."""
-    return msgspec.msgpack.encode(record, enc_hook=repr)
+    """As bytes; what msgpack cannot hold stands as in events, by value or marked."""
+    try:
+        return encode(record)
+    except Exception:  # noqa: BLE001 - a name or a tag that cannot be encoded keeps nobody from being kept
+        return encode(plain(_fields(record), 0))
+
+
+def _fields(struct: Struct) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 def unpacked(data: bytes) -> Record:
@@ -179,7 +188,10 @@ def earlier_counts(record: Record, stored: int) -> Counts:
 
 def trial_bytes(trial: TrialRecord, *, own: bool) -> bytes:
     """A trial's record as bytes, NaN and infinities too; `own`: it is of this experiment, not one it heard."""
-    return msgspec.msgpack.encode((own, trial), enc_hook=repr)
+    try:
+        return encode((own, trial))
+    except Exception:  # noqa: BLE001 - nor does a score
+        return encode((own, plain(_fields(trial), 0)))
 
 
 def trial_of(data: bytes) -> tuple[TrialRecord, bool]:
