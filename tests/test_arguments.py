@@ -172,11 +172,11 @@ async def test_what_is_cleaned_up_while_it_is_read_does_not_look_complete(lab):
 async def test_names_of_later_versions_say_so_and_hasattr_says_no(lab):
     exp = await lab.start_experiment("a", capture="scope")
     later = [
-        (ct, "catalog"),
+        (ct, "join"),
         (ct, "blocking_lab"),
         (lab, "ledger"),
         (lab, "study"),
-        (exp, "to_pandas"),
+        (exp, "quality"),
     ]
     for owner, name in later:
         assert not hasattr(owner, name)

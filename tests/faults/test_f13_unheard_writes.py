@@ -60,8 +60,11 @@ async def once(store, n):
     parts = [part async for part in store.columns(Query())]
     assert sum(map(len, parts)) == n == store.last_seq
     origin_us = min(int(part.timestamp_us.min()) for part in parts)
+    last_us = max(int(part.timestamp_us.max()) for part in parts)
     for level_s in LEVELS_S:
-        kept = await store.totals.between(level_s, origin_us, 2**62)
+        kept = {}
+        async for page in store.totals.between(level_s, origin_us, last_us + 1):
+            kept |= page
         again = {}
         for part in parts:
             for start, bucket in counted(part, origin_us, level_s).items():
