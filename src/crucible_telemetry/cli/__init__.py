@@ -14,10 +14,17 @@ from crucible_telemetry.errors import CrucibleError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "replay", "exports", "events")
+COMMANDS = ("demo", "replay", "exports", "compare", "events")
 """The modules of this folder that add commands, in the order ``--help`` shows them."""
 
-EXTRAS = {"typer": "cli", "click": "cli", "rich": "cli", "scipy": "stats", "zstandard": "zstd"}
+EXTRAS = {
+    "typer": "cli",
+    "click": "cli",
+    "rich": "cli",
+    "scipy": "stats",
+    "statsmodels": "stats",
+    "zstandard": "zstd",
+}
 """Optional package → the extra that brings it."""
 
 
