@@ -21,6 +21,7 @@ from crucible_telemetry.stores.postgres.keep import PostgresKeep
 from crucible_telemetry.stores.totals import Totals
 
 THREADS = 2
+AGO_US = 90_000_000
 PER_ROUND = 1_000_000
 KEEPS = (sqlite.SqliteKeep, PostgresKeep)
 
@@ -105,13 +106,13 @@ class Emitters:
         self.collecting = threading.Lock()
         """Held by threads while they emit and by the loop while it pauses: nothing is skipped."""
 
-    def emit(self, source, span_us=0):
+    def emit(self, source, ago_us=0):
         number = self.base + self.emitted[source]
         ct.execute_nowait(
             "llm.request.stop",
             {"n": number, "duration_ns": 1_000_000 + number % 977, "cost_usd": (number % 7) / 1e6},
             {"source": source, "model": f"m{number % 3}", "provider": "p"},
-            at_us=time.time_ns() // 1000 - span_us,
+            at_us=time.time_ns() // 1000 - ago_us,
         )
         self.emitted[source] += 1
 
@@ -129,6 +130,9 @@ async def main(url, number, point):
     async with ct.Lab(url) as lab:
         exp = await lab.start_experiment("crash", capture="scope", on_existing="resume", seed=7)
         emitters = Emitters(exp, number * PER_ROUND)
+        if number == 0:
+            with exp.scope():  # none is older than the first, which would void the roll-ups
+                emitters.emit(0, ago_us=2 * AGO_US)
         for source in range(1, THREADS + 1):
             threading.Thread(target=emitters.keep_on, args=(source,), daemon=True).start()
         trials = pauses = 0
@@ -136,7 +140,7 @@ async def main(url, number, point):
         while True:
             async with exp.trial(item=f"r{number}-{trials}") as trial:
                 for _ in range(random.randrange(1, 40)):
-                    emitters.emit(0, span_us=random.randrange(90_000_000))
+                    emitters.emit(0, ago_us=random.randrange(AGO_US))
                 trial.score(correct=trials % 3 == 0)
             trials += 1
             await asyncio.sleep(random.random() / 100)

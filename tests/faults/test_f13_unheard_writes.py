@@ -4,10 +4,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from faults.crashing import rollups_agree
 from make import PlainReader, columns, plain_shapes
 
 from crucible_telemetry.errors import StoreUnavailable
-from crucible_telemetry.metrics.rollups import LEVELS_S, counted
 from crucible_telemetry.stores.base import Query
 from crucible_telemetry.stores.keeping import KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
@@ -59,17 +59,7 @@ async def once(store, n):
     """Every event is there once, and so it is in the roll-ups."""
     parts = [part async for part in store.columns(Query())]
     assert sum(map(len, parts)) == n == store.last_seq
-    origin_us = min(int(part.timestamp_us.min()) for part in parts)
-    last_us = max(int(part.timestamp_us.max()) for part in parts)
-    for level_s in LEVELS_S:
-        kept = {}
-        async for page in store.totals.between(level_s, origin_us, last_us + 1):
-            kept |= page
-        again = {}
-        for part in parts:
-            for start, bucket in counted(part, origin_us, level_s).items():
-                again[start] = again[start].plus(bucket) if start in again else bucket
-        assert kept == again
+    await rollups_agree(store, demanded=True)
 
 
 async def test_f13_a_write_whose_answer_is_lost_is_made_again_and_counts_once(tmp_path):

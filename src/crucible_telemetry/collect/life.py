@@ -1,6 +1,10 @@
 """The life of one experiment: its state, and the time it ran and was paused. PURE: times are handed in."""
 
-from crucible_telemetry.collect.spec import State, next_state
+from collections.abc import Callable
+from typing import Any
+
+from crucible_telemetry.collect.spec import LIVING, State, next_state
+from crucible_telemetry.errors import LifecycleError
 
 
 class Life:
@@ -9,6 +13,8 @@ class Life:
     __slots__ = (
         "_active_ns",
         "_since_ns",
+        "changed",
+        "elsewhere",
         "ended_us",
         "experiment_id",
         "gaps_us",
@@ -20,17 +26,34 @@ class Life:
     def __init__(self, experiment_id: str, now_us: int, now_ns: int) -> None:
         self.experiment_id = experiment_id
         self.state = State.RUNNING
+        self.elsewhere: str | None = None
+        """The other process that runs it, in words: what it is there nobody changes here."""
+        self.changed: Callable[[], Any] = lambda: None
+        """Called after each move: a durable lab writes it down."""
         self.started_us = now_us
         self.ended_us: int | None = None
         self.pauses_us: list[tuple[int, int]] = []
         self.gaps_us: list[tuple[int, int]] = []
-        """When no process had it: from the last thing written to the reopening."""
+        """When no process had it: from the end, or the last thing written, to the reopening."""
         self._since_ns = now_ns
         self._active_ns = {State.RUNNING: 0, State.PAUSED: 0}
 
+    @property
+    def living(self) -> bool:
+        """Whether it may still be given events, here."""
+        return self.state in LIVING and self.elsewhere is None
+
+    def after(self, command: str) -> State:
+        """The state a command leads to; `LifecycleError` when this one does not allow it."""
+        if self.elsewhere is not None:
+            raise LifecycleError(
+                self.experiment_id, f"{self.state.value} in {self.elsewhere}", command
+            )
+        return next_state(self.experiment_id, self.state, command)
+
     def move(self, command: str, now_us: int, now_ns: int) -> State:
         """Carry a command out; `LifecycleError` when the state does not allow it."""
-        after = next_state(self.experiment_id, self.state, command)
+        after = self.after(command)
         if after is self.state:
             return after
         if self.state in self._active_ns:
@@ -43,6 +66,7 @@ class Life:
             self.ended_us = now_us
         self._since_ns = now_ns
         self.state = after
+        self.changed()
         return after
 
     def restore(
@@ -57,11 +81,17 @@ class Life:
         self._active_ns = dict(zip((State.RUNNING, State.PAUSED), spent_ns, strict=True))
         self.pauses_us, self.gaps_us = list(times_us[0]), list(times_us[1])
 
-    def reopen(self, gap_from_us: int, now_us: int, now_ns: int) -> None:
+    def reopen(self, now_us: int, now_ns: int) -> None:
         """Run again after a time in which no process had it."""
-        self.state = next_state(self.experiment_id, self.state, "reopen")
+        self.state = self.after("reopen")
+        gap_from_us = now_us if self.ended_us is None else self.ended_us
         self.gaps_us.append((min(gap_from_us, now_us), now_us))
         self.ended_us, self._since_ns = None, now_ns
+        self.changed()
+
+    def interrupt(self, now_us: int, now_ns: int) -> None:
+        """Reopening did not come to its end: it is as if its process had died."""
+        self.move("interrupt", now_us, now_ns)
 
     def spent_ns(self, now_ns: int) -> tuple[int, int]:
         """(active, paused) time so far."""

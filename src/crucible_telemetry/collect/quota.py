@@ -1,5 +1,7 @@
 """`stop_at_sample_size`: admission closes at N started, and those in flight end. PURE."""
 
+from collections.abc import Iterable
+
 from crucible_telemetry.events.known import known
 from crucible_telemetry.events.mailbox import Tally
 
@@ -18,6 +20,15 @@ class Quota:
         self.trials: dict[int, bool] = {}
         # Places are drawn in one C call each: threads that start together draw different ones.
         self._places, self._all, self._llm = Tally(), Tally(), Tally()
+
+    def go_on(self, trials: Iterable[int], operations: tuple[int, int]) -> None:
+        """Count in what an earlier process ended: trials by number, (all, llm) operations."""
+        self.trials = dict.fromkeys(trials, True)
+        for tally, count in zip(
+            (self._places, self._all, self._llm), (len(self.trials), *operations), strict=True
+        ):
+            for _ in range(count):
+                tally.add()
 
     @property
     def operations(self) -> int:

@@ -38,7 +38,12 @@ LIVING: Final = (State.RUNNING, State.PAUSED)
 """States in which an experiment may still be given events."""
 
 TRANSITIONS: Final[dict[State, dict[str, State]]] = {
-    State.RUNNING: {"pause": State.PAUSED, "stop": State.STOPPED, "fail": State.FAILED},
+    State.RUNNING: {
+        "pause": State.PAUSED,
+        "stop": State.STOPPED,
+        "fail": State.FAILED,
+        "interrupt": State.INTERRUPTED,
+    },
     State.PAUSED: {"resume": State.RUNNING, "stop": State.STOPPED, "fail": State.FAILED},
     State.STOPPED: {
         "stop": State.STOPPED,

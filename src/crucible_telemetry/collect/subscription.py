@@ -5,7 +5,6 @@ from collections import deque
 from typing import Any, Final, Self
 
 from crucible_telemetry.collect.collector import Collector
-from crucible_telemetry.collect.spec import LIVING
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event, event_patterns, matches_pattern
 from crucible_telemetry.runtime.loops import Signal
@@ -50,7 +49,7 @@ class Subscription:
                 raise StopAsyncIteration
             self._experiment._check_kept("subscribe to")
             self._more.clear()
-            living = self._experiment.state in LIVING
+            living = self._experiment._life.living
             await self._fetch()
             if (
                 not self._ready

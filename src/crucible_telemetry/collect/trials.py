@@ -2,6 +2,7 @@
 
 import itertools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -46,6 +47,7 @@ def identity_of(record: TrialRecord) -> Identity:
 
 
 _numbers = itertools.count(1)
+_taken = 0
 # An experiment that hears the whole process also sees events of other experiments' trials.
 _everywhere: "weakref.WeakValueDictionary[int, Trials]" = weakref.WeakValueDictionary()
 
@@ -53,17 +55,21 @@ _everywhere: "weakref.WeakValueDictionary[int, Trials]" = weakref.WeakValueDicti
 class Trials:
     """The trials of one experiment, by number; changed on whichever thread runs the trial."""
 
-    __slots__ = ("__weakref__", "_done", "_unrecorded", "records")
+    __slots__ = ("__weakref__", "_done", "_unrecorded", "changed", "records")
 
     def __init__(self) -> None:
         self.records: dict[int, TrialRecord] = {}
         self._unrecorded: dict[int, TrialRecord] = {}
         self._done: set[tuple[str, int]] = set()
+        self.changed: Callable[[int], Any] = lambda _number: None
+        """Called after a record of this number has changed, on whichever thread."""
 
     @staticmethod
     def new_number() -> int:
         """A number for a trial, unique in the process."""
-        return next(_numbers)
+        while (number := next(_numbers)) <= _taken:
+            pass  # once, after trials of an earlier process have been restored
+        return number
 
     def stamp(self, number: int, **identity: Any) -> None:
         """Know a trial that is not recorded: others who hear its events still learn whose they are."""
@@ -75,12 +81,13 @@ class Trials:
         record = TrialRecord(number=number, **identity)
         self.records[record.number] = record
         _everywhere[record.number] = self
+        self.changed(record.number)
         return record
 
     def restore(self, record: TrialRecord, own: bool) -> None:  # noqa: FBT001 - as it was written
         """Know a trial of an earlier process; numbers given from now on are greater."""
-        global _numbers  # noqa: PLW0603 - the one counter of the process
-        _numbers = itertools.count(max(record.number + 1, next(_numbers)))
+        global _taken  # noqa: PLW0603 - beside the one counter of the process
+        _taken = max(_taken, record.number)
         if not own:
             self._unrecorded[record.number] = record
             return
@@ -112,6 +119,7 @@ class Trials:
             self._done.add(record.key)
         else:
             self._done.discard(record.key)
+        self.changed(number)
         return record
 
     def done(self) -> set[tuple[str, int]]:

@@ -142,6 +142,10 @@ class Mailbox:
         self.slow = False
         self.settle()
 
+    def follows(self, former: "Mailbox") -> None:
+        """Count on where the one before it counts: what still reaches that one is not lost."""
+        self.ticks, self.tick, self.refusals = former.ticks, former.tick, former.refusals
+
     @property
     def gate(self) -> Gate | None:
         """Why nothing is taken; None while everything is."""

@@ -14,7 +14,8 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.custom import CustomMetrics
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import Counts, FlushResult, Health
-from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
+from crucible_telemetry.collect.quota import Quota
+from crucible_telemetry.collect.spec import ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.collect.trials import TrialRecord, Trials
@@ -50,9 +51,9 @@ class Experiment(Questions, Archives):
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._cleaned_up = False
         """Whether its data was given up; see `cleanup`."""
-        self._exported = False
+        self._exported: bool
         """Whether `export_on_exit` has been seen to."""
-        self.export_error: Exception | None = None
+        self.export_error: Exception | None
         """Why it could not be written; the lab's log says so too."""
         self._adopt(spec, collector)
 
@@ -63,9 +64,23 @@ class Experiment(Questions, Archives):
         self._reading = Reading(collector.store, self._reader)
         self._custom = CustomMetrics(dict(spec.custom_metrics), self._reader)
         self._released = Signal()
+        self._exported, self.export_error = False, None
         collector.owner = self
         if self._custom.streams:
             collector.follow(self._custom.tell)
+
+    def _rest(self) -> None:
+        """It has ended in an earlier process, or runs in another: nothing of it is to be done here."""
+        self._exported = True
+        self._released.set()
+
+    def _interrupt(self) -> None:
+        """Reopening did not come to its end: nothing is collected."""
+        if self._life.living:
+            self._life.interrupt(wall_us(), monotonic_ns())
+            close_route(self._collector.box)
+            self._collector.close(Gate.LATE)
+            self._released.set()
 
     async def reopen(self, **code: Any) -> Self:
         """Go on with an interrupted or stopped experiment of a durable lab; see `Lab.reopen_experiment`."""
@@ -169,10 +184,9 @@ class Experiment(Questions, Archives):
     @property
     def _takes_trials(self) -> bool:
         """Whether further trials may start: it runs, and its sample is not complete."""
-        full = self.spec.stop_at_sample_size and len(self._trials.records) >= (
-            self.spec.sample_size or 0
-        )
-        return self.state in LIVING and not full
+        quota = self._collector.box.quota
+        full = isinstance(quota, Quota) and len(quota.trials) >= quota.size
+        return self._life.living and not full
 
     async def trials(self) -> list[TrialRecord]:
         """All trials in the order they started, open ones included."""
@@ -213,10 +227,10 @@ class Experiment(Questions, Archives):
         yet are waited for); cancelled meanwhile, it does the rest on the loop and has stopped all the same.
         Stopping again changes nothing.
         """
-        if self.state in LIVING:
+        if self._life.living:
             self._lab._check_writes("stop")
         try:
-            if self.state in LIVING:
+            if self._life.living:
                 self._collector.box.gate = Gate.LATE
                 await self._collector.drain_in_slices()
         finally:
@@ -247,7 +261,7 @@ class Experiment(Questions, Archives):
 
     def _freeze_if_living(self) -> None:
         """`_freeze` for a lab that closes."""
-        if self.state in LIVING:
+        if self._life.living:
             self._freeze()
             self._wake_subscribers()
             self._released.set()
@@ -259,7 +273,7 @@ class Experiment(Questions, Archives):
 
     def _fail(self, error: BaseException) -> None:
         """The supervisor gave up: emits neither wait nor raise from now on, data stays readable."""
-        if self.state not in LIVING:
+        if not self._life.living:
             return
         self._failure = error
         self._life.move("fail", wall_us(), monotonic_ns())
@@ -303,7 +317,7 @@ class Experiment(Questions, Archives):
         Without, what reads, follows or exports raises `LifecycleError` from now on.
         """
         self._lab._check_writes("clean up")
-        if self.state in LIVING:
+        if self._life.living:
             await self.stop()
         self._life.move("cleanup", wall_us(), monotonic_ns())
         self._lab._forget(self.id)

@@ -16,7 +16,7 @@ from crucible_telemetry.collect.formats import check_format
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import FlushResult
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.collect.spec import LIVING, ExperimentSpec, State
+from crucible_telemetry.collect.spec import ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.errors import LifecycleError
@@ -128,7 +128,7 @@ class Questions(Frames):
     async def _settle(self) -> None:
         """Reads see what was emitted before them; of a failed experiment, what was stored."""
         self._check_kept("read")
-        if self.state in LIVING:
+        if self._life.living:
             await self.flush()
             self._check_kept("read")
 

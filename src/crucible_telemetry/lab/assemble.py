@@ -1,12 +1,18 @@
 """The pieces of one experiment's collecting, put together."""
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.collect.pricelist import Own, read_prices
 from crucible_telemetry.collect.pricing import Pricer
+from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import ExperimentSpec
 from crucible_telemetry.collect.wanted import Guard
+from crucible_telemetry.events.columns import ENDS, LLM
+from crucible_telemetry.lab.records import Record, progress_of
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.stores.base import Query, Store
 
@@ -25,12 +31,39 @@ def assembled(reader: ExperimentReader, store: Store, prices: Own, key: bytes) -
     return Collector(reader, preparer, store, spec.mailbox_size)
 
 
-async def recounted(store: Store, reader: ExperimentReader) -> tuple[Board, Span]:
-    """The live board of what a store holds, and the time of its first and last event (µs)."""
+class Recount(Struct, frozen=True):
+    """What a store holds, counted again: the live board, the time of its first and last event (µs), and how
+    many operations ended, as (all, llm).
+    """  # noqa: D205 - the summary is one sentence
+
+    board: Board
+    span_us: Span
+    operations: tuple[int, int]
+
+
+async def recounted(store: Store, reader: ExperimentReader) -> Recount:
+    """Count again what a store holds."""
     board, first_us, last_us = Board.empty(), None, None
+    others = llm = 0
     async for part in store.columns(Query()):
         board = board.plus(part, reader)
+        ends = (part.flags & ENDS) != 0
+        of_llm = int((ends & ((part.flags & LLM) != 0)).sum())
+        others, llm = others + int(ends.sum()) - of_llm, llm + of_llm
         low, high = int(part.timestamp_us.min()), int(part.timestamp_us.max())
         first_us = low if first_us is None else min(first_us, low)
         last_us = high if last_us is None else max(last_us, high)
-    return board, (first_us, last_us)
+    return Recount(board, (first_us, last_us), (others, llm))
+
+
+def gone_on(collector: Collector, former: Collector, record: Record, again: Recount) -> Collector:
+    """A new collector that goes on where a former one, or an earlier process, ended."""
+    stored = former.store.last_seq
+    collector.progress = replace(progress_of(record, again.board, stored), live_us=again.span_us)
+    collector.earlier = former.earlier
+    collector.box.follows(former.box)
+    if isinstance(collector.box.quota, Quota):
+        # A trial that was cut off is no part of the sample: it is run again.
+        ended = [r.number for r in former.reader.trials.records.values() if r.ended_us is not None]
+        collector.box.quota.go_on(ended, again.operations)
+    return collector

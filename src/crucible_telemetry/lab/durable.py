@@ -1,11 +1,13 @@
 """The lasting half of a lab: its keep, the writer, and experiments as they come back from an earlier process."""
 
 import os
+import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from crucible_telemetry import process
@@ -24,6 +26,7 @@ from crucible_telemetry.lab.records import (
     Owner,
     Record,
     code_of,
+    going_on,
     options_of,
     packed,
     trial_bytes,
@@ -65,15 +68,22 @@ def keep_of(
     )
 
 
+OPEN: Final[set[str]] = set()
+"""The durable labs of this process that are open."""
+
+
 def here() -> Owner:
-    """This process."""
-    return Owner(socket.gethostname(), os.getpid(), process.began(os.getpid()) or 0)
+    """A new lab of this process."""
+    lab = secrets.token_hex(8)
+    return Owner(socket.gethostname(), os.getpid(), process.began(os.getpid()) or 0, lab)
 
 
 def is_alive(owner: Owner) -> bool:
-    """Whether the process that writes an experiment still runs; of another host it is taken to."""
+    """Whether the lab that writes an experiment still runs; of another host it is taken to."""
     if owner.host != socket.gethostname():
         return True
+    if owner.pid == os.getpid():
+        return owner.lab in OPEN
     began = process.began(owner.pid)
     return began is not None and began == owner.began
 
@@ -101,7 +111,17 @@ class News:
         self._seen: Any = None
         self._record = b""
         self._trials: dict[int, Any] = {}
+        self._dirty: set[int] = set(collector.reader.trials.records)
+        self._asked: set[int] = set()
         self._sent: dict[int, Any] = {}
+
+    def inherit(self, former: "News") -> None:
+        """What the one before it wrote, and what it had still to write."""
+        self._trials, self._dirty = former._trials, former._dirty
+
+    def changed(self, number: int) -> None:
+        """A trial's record has changed. From any thread."""
+        self._dirty.add(number)
 
     def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
         """(record, trials that are not written as they are); `numbers`: trials that events are of."""
@@ -110,8 +130,8 @@ class News:
         if seen != self._seen:
             self._seen, self._record = seen, packed(self.now())
         trials = self._collector.reader.trials
-        records = {n: r for n in numbers if (r := trials.find(n)) is not None}
-        records |= trials.records
+        self._asked = numbers | self._dirty.copy()
+        records = {n: r for n in self._asked if (r := trials.find(n)) is not None}
         self._sent = {n: r for n, r in records.items() if self._trials.get(n) is not r}
         return self._record, tuple(
             (n, trial_bytes(r, own=n in trials.records)) for n, r in self._sent.items()
@@ -120,6 +140,12 @@ class News:
     def written(self) -> None:
         """What was given last is on the disk."""
         self._trials.update(self._sent)
+        find = self._collector.reader.trials.find
+        for number in self._asked:
+            # Forgotten before it is looked at: a change that comes between is seen, or notes itself.
+            self._dirty.discard(number)
+            if find(number) is not self._trials.get(number):
+                self._dirty.add(number)
 
     def now(self) -> Record:
         """The record as it is at this moment."""
@@ -147,26 +173,28 @@ class News:
         )
 
 
-def found_state(record: Record, own: Owner | None, *, held: bool | None = None) -> State:
-    """The state of an experiment found in a keep: one that was running when its process died is interrupted.
-
-    `own`: the process that opens it to go on: what ran in it before, runs no more. `held`: whether
-    another lab writes it now; None: as far as its owner says. A process of this host that died may look
-    as if it held it for a moment longer.
-    """
-    state = State(record.state)
-    if held is None:
-        held = record.owner != own
-    held = held and is_alive(record.owner)
-    return State.INTERRUPTED if state in LIVING and not held else state
-
-
 class Found(Struct, frozen=True):
     """An experiment that was in the keep when it was opened."""
 
     kept: KeptExperiment
     record: Record
-    state: State
+
+    @property
+    def elsewhere(self) -> str | None:
+        """Who else runs it, in words."""
+        owner, held = self.record.owner, self.kept.held
+        # A process of this host that died may look as if it held it for a moment longer.
+        if self.record.state not in LIVING or held is False or not is_alive(owner):
+            return None
+        if held or (owner.pid == os.getpid() and owner.host == socket.gethostname()):
+            return "another lab"
+        return f"process {owner.pid} on {owner.host}"
+
+    @property
+    def state(self) -> State:
+        """One that was running when its process died is interrupted."""
+        dead = self.record.state in LIVING and self.elsewhere is None
+        return State.INTERRUPTED if dead else State(self.record.state)
 
 
 class Durable:
@@ -179,10 +207,13 @@ class Durable:
 
     async def open(self) -> list[Found]:
         """What is there, in the order it was started; an experiment whose events have a gap is damaged."""
-        found, own = [], None if self.read_only else self.owner
+        found = []
+        OPEN.add(self.owner.lab)
         for kept in await self.keep.open():
-            record = unpacked(kept.record)
-            found.append(Found(kept, record, found_state(record, own, held=kept.held)))
+            try:
+                found.append(Found(kept, unpacked(kept.record)))
+            except msgspec.MsgspecError as error:
+                log.warning("%s: the record of %r is damaged: %s", self.keep.url, kept.id, error)
         return found
 
     async def claim(self, store: KeptStore, known: Record) -> None:
@@ -190,19 +221,17 @@ class Durable:
 
         `known`: its record as this lab knows it. `LifecycleError` when another lab runs it now.
         """
-        kept = await self.keep.claim(store.id)
-        record = unpacked(kept.record)
-        state = found_state(record, self.owner, held=kept.held)
-        if state in LIVING:
-            raise LifecycleError(store.id, f"{state.value} in another lab", "reopen")
-        last_seq = kept.blocks[-1].last_seq if kept.blocks else 0
-        if (record.owner, last_seq) != (known.owner, store.last_seq) or (
-            record.saved_us > known.saved_us
-        ):
-            raise StoreRefused(
-                self.keep.url,
-                f"experiment {store.id!r} was gone on with by another lab; open this one again to see it",
-            )
+        record = packed(going_on(known, self.owner, wall_us()))
+        kept = await store.claim(record)
+        if kept.record == record:
+            return
+        found = Found(kept, unpacked(kept.record))
+        if found.elsewhere is not None:
+            raise LifecycleError(store.id, f"{found.record.state} in {found.elsewhere}", "reopen")
+        raise StoreRefused(
+            self.keep.url,
+            f"experiment {store.id!r} was gone on with by another lab; open this one again to see it",
+        )
 
     def store(self, kept: KeptExperiment, reader: ExperimentReader) -> KeptStore:
         """The store of an experiment."""
@@ -216,20 +245,38 @@ class Durable:
         store = collector.store
         if not isinstance(store, KeptStore):
             return
-        store.news = News(collector, life, self.owner)
+        news = News(collector, life, self.owner)
+        if isinstance(store.news, News):
+            news.inherit(store.news)
+
+        def changed(number: int) -> None:
+            news.changed(number)
+            store.touch()
+
+        store.news = news
+        collector.reader.trials.changed = changed
+        life.changed = store.touch
         self.writer.members[store.id] = store
 
-    async def finish(self) -> dict[str, str]:
-        """The last commit, and what could not be saved of each experiment, by id."""
+    async def save(self) -> None:
+        """The last commit."""
         self.writer.retire()
-        trouble = await self.writer.commit()
-        unsaved = {
-            one: f"{member.last_seq - member.written_seq} events are not on the disk: {trouble}"
+        await self.writer.commit()
+
+    async def leave(self) -> None:
+        """Let go of files and connections; others may go on with what ran here."""
+        OPEN.discard(self.owner.lab)
+        await self.keep.close()
+
+    @property
+    def unsaved(self) -> dict[str, str]:
+        """What is not on the disk of each experiment, and why, by id."""
+        why = self.writer.trouble or "the disk did not answer in time"
+        return {
+            one: f"{member.last_seq - member.written_seq} events are not on the disk: {why}"
             for one, member in self.writer.members.items()
             if member.written_seq < member.last_seq
         }
-        await self.keep.close()
-        return unsaved
 
 
 def trials_of(kept: KeptExperiment) -> Trials:

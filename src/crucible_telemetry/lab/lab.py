@@ -4,8 +4,9 @@ import os
 import secrets
 import signal
 import threading
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
@@ -14,18 +15,23 @@ from crucible_telemetry.collect.pricelist import read_prices
 from crucible_telemetry.errors import (
     ConfigurationError,
     LabClosed,
+    StoreError,
     no_attribute,
 )
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.lab.archiving import Archiving
 from crucible_telemetry.lab.durable import Durable, keep_of
+from crucible_telemetry.lab.leaving import CloseReport, outlasted
 from crucible_telemetry.lab.options import LATER_VERBS, check_lab
-from crucible_telemetry.lab.starting import BACKOFF, RESTARTS, CloseReport, outlasted
+from crucible_telemetry.lab.starting import BACKOFF, RESTARTS
 from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.runtime.children import ChildSpec, Node
 from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
 from crucible_telemetry.runtime.supervisor import Supervisor
 from crucible_telemetry.stores.own import factory_of
+
+LEAVE_S: Final = 0.5
+"""How long closing waits for a keep to let go of its files, beyond `close_timeout_s`."""
 
 
 class Lab(Archiving):
@@ -89,6 +95,7 @@ class Lab(Archiving):
         self._loop: LoopHandle | None = None
         self._report = CloseReport()
         self._checkpoints = {}
+        self._going_on = anyio.Lock()
 
     def __repr__(self) -> str:
         return f"<Lab {self.state}, {len(self._experiments)} experiments>"
@@ -177,22 +184,26 @@ class Lab(Archiving):
             # First what waits for nothing: whatever else fails, the data is whole.
             experiment._freeze_if_living()
         with anyio.move_on_after(self._close_timeout_s) as limit:
+            if self._durable is not None:
+                await self._durable.save()
             for experiment in reversed(list(self._experiments.values())):
                 await self._export_on_exit(experiment)
-            if self._durable is not None:
-                await self._keep_the_rest(self._durable)
             await self._close_own_stores()
         if limit.cancelled_caught:
             self._report["lab"] = f"closing took longer than {self._close_timeout_s:g} s"
+        if self._durable is not None:
+            await self._leave_keep(self._durable)
         self._unheard.listen(on=False)
         self._unheard.tell()
         self.state = "closed"
         for what, why in self._report.items():
             log.warning("lab closed, not saved: %s: %s", what, why)
 
-    async def _keep_the_rest(self, durable: Durable) -> None:
-        """The last commit, by nobody but us."""
-        self._report.update(await durable.finish())
+    async def _leave_keep(self, durable: Durable) -> None:
+        """Say what is not saved, and let go of files; a disk that hangs keeps nobody."""
+        self._report.update(durable.unsaved)
+        with anyio.move_on_after(LEAVE_S), suppress(StoreError):
+            await durable.leave()
 
     def _begin_terminate(self, signal_number: int) -> None:
         """Close in a root task, then let the signal do what it does without us. On the loop."""
@@ -207,6 +218,8 @@ class Lab(Archiving):
     def _make_inert(self) -> None:
         """In a child of `fork`: the parent's data is the parent's; emits are counted, with one warning."""
         self.state = "forked"
+        if self._durable is not None:
+            self._durable.keep.disown()
         for collector in self._collectors.values():
             collector.make_inert()
 

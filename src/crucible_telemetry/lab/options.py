@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from crucible_telemetry.collect.spec import LATER, LIVING, ExperimentSpec
+from crucible_telemetry.collect.spec import LATER, ExperimentSpec
 from crucible_telemetry.errors import ConfigurationError, NotBuiltYet
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab.durable import MEMORY
-from crucible_telemetry.lab.records import GIVEN_AGAIN
+from crucible_telemetry.lab.records import GIVEN_AGAIN, as_kept
 
 LATER_VERBS: Final = {
     "ledger": "it comes with the stores that last",
@@ -96,7 +96,7 @@ def taken_up(
         raise ConfigurationError(
             "on_existing", f"experiment {newest.id!r} is named {spec.name!r} already"
         )
-    living = [experiment for experiment in same if experiment.state in LIVING]
+    living = [experiment for experiment in same if experiment._life.living]
     if not living and lasting:
         _check_same(newest, spec, {n: v for n, v in given.items() if n not in GIVEN_AGAIN})
         return newest
@@ -123,6 +123,7 @@ def _check_same(existing: Experiment, spec: ExperimentSpec, given: Mapping[str, 
 
 def _equal(before: object, now: object) -> bool:
     try:
-        return before is now or bool(before == now)
+        # What came back from a keep is plain: lists for tuples, text for dates.
+        return before is now or bool(before == now) or as_kept(before) == as_kept(now)
     except Exception:  # noqa: BLE001 - what cannot be compared (an array) is not known to be the same
         return False

@@ -29,11 +29,12 @@ _NOT_KEPT: Final = ("name", "on_existing", "prices", "store", *CALLABLES)
 
 
 class Owner(Struct, frozen=True):
-    """The process that writes an experiment: host, process id, and when that process began (its own clock)."""
+    """Who writes an experiment: host, process id, when that process began (its own clock), and which lab of it."""
 
     host: str
     pid: int
     began: int
+    lab: str = ""
 
 
 class Lived(Struct, frozen=True, kw_only=True):
@@ -67,7 +68,7 @@ def options_of(spec: ExperimentSpec) -> dict[str, Any]:
     """The options that are data, as plain values."""
     defaults = ExperimentSpec(name=spec.name)
     return {
-        name: plain(_listed(value), 1)
+        name: as_kept(value)
         for name in spec.__struct_fields__
         if name not in _NOT_KEPT
         and (value := getattr(spec, name)) is not getattr(defaults, name)
@@ -75,10 +76,11 @@ def options_of(spec: ExperimentSpec) -> dict[str, Any]:
     }
 
 
-def _listed(value: Any) -> Any:
+def as_kept(value: Any) -> Any:
+    """An option as it comes back from a keep: plain values, marks for what cannot be one."""
     if hasattr(value, "__fspath__"):
         return str(value)
-    return dict(value) if isinstance(value, Mapping) else value
+    return plain(dict(value) if isinstance(value, Mapping) else value, 1)
 
 
 def code_of(spec: ExperimentSpec) -> list[str]:
@@ -104,6 +106,11 @@ def check_code(record: Record, given: Mapping[str, Any]) -> None:
                 name,
                 f"{record.name!r} was started with it: give it again to go on, or None to go without",
             )
+
+
+def going_on(record: Record, owner: Owner, now_us: int) -> Record:
+    """The record of an experiment that `owner` goes on with from now on."""
+    return replace(record, state=State.RUNNING.value, owner=owner, saved_us=now_us, ended_us=None)
 
 
 def packed(record: Record) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.plan import TrialPlan, order_trials
 from crucible_telemetry.collect.pricelist import Own, estimate
-from crucible_telemetry.collect.spec import LIVING, State
+from crucible_telemetry.collect.spec import State
 from crucible_telemetry.compare import Comparison
 from crucible_telemetry.compare.run import asked, compare
 from crucible_telemetry.errors import ConfigurationError, LabClosed, UnknownExperiment
@@ -51,7 +51,7 @@ class Registry:
     def _any_living(self) -> bool:
         """Whether some experiment runs or is paused. From any thread."""
         # A copy in one step: emits come from any thread, and experiments start meanwhile.
-        return any(e.state in LIVING for e in list(self._experiments.values()))
+        return any(e._life.living for e in list(self._experiments.values()))
 
     def _forget(self, experiment_id: str) -> None:
         """Drop an experiment from the registry."""

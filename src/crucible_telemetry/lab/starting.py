@@ -1,7 +1,7 @@
 """Starting, reopening and letting go of experiments: the half of the lab that knows how one is put together."""
 
-import math
 import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -15,37 +15,36 @@ from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.pricelist import Own
 from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.collect.spec import LIVING, State, make_spec, next_state
+from crucible_telemetry.collect.spec import ExperimentSpec, State, make_spec
 from crucible_telemetry.collect.trials import Trials
-from crucible_telemetry.errors import ConfigurationError, CrucibleError
+from crucible_telemetry.errors import ConfigurationError, CrucibleError, StoreError
 from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import Gate, log
 from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
-from crucible_telemetry.lab.assemble import assembled, recounted
-from crucible_telemetry.lab.durable import Durable, Found, News, heard, here, trials_of
+from crucible_telemetry.lab.assemble import assembled, gone_on, recounted
+from crucible_telemetry.lab.durable import Found, News, heard, here, trials_of
+from crucible_telemetry.lab.leaving import Leaving
 from crucible_telemetry.lab.options import taken_up
 from crucible_telemetry.lab.records import (
     GIVEN_AGAIN,
     Record,
+    check_code,
     earlier_counts,
     life_of,
     progress_of,
     spec_of,
 )
-from crucible_telemetry.lab.registry import Registry
 from crucible_telemetry.lab.running import RunningExperiment
-from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.children import ChildSpec, Report, SupervisorEvent
-from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
+from crucible_telemetry.runtime.loops import LoopHandle, spawn_root
 from crucible_telemetry.runtime.restart import Backoff, Intensity, Restart
 from crucible_telemetry.runtime.supervisor import Supervisor
 from crucible_telemetry.stores.base import Store
 from crucible_telemetry.stores.keeping import KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
-from crucible_telemetry.stores.lasting import Lasting
 from crucible_telemetry.stores.memory import MemoryStore
 from crucible_telemetry.stores.own import Factory, OwnStore, factory_of, opened
 
@@ -53,24 +52,15 @@ RESTARTS: Final = Intensity(restarts=3, period_s=5.0)
 BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
 
 
-class CloseReport(dict[str, str]):
-    """What closing a lab could not save, by experiment id; empty when all is well."""
-
-
-class Starting(Registry):
+class Starting(Leaving):
     """See `Lab`, which opens and closes what is started here."""
 
-    state: str
-    _durable: Durable | None
     _own_store: Factory | None
     _loop: LoopHandle | None
-    _supervisor: Supervisor
-    _unheard: Unheard
     _prices: Own
     _key: bytes
     _max_event_bytes: int
-    _close_timeout_s: float
-    _report: CloseReport
+    _going_on: anyio.Lock
 
     def experiment(self, name: str, **options: Any) -> "RunningExperiment":
         """``async with lab.experiment("name", …) as exp``: starts, scopes (``capture="scope"``) and stops."""
@@ -96,29 +86,37 @@ class Starting(Registry):
         """
         self._check_open("start an experiment")
         spec = make_spec(name, options)
-        same = [e for e in self._experiments.values() if e.name == spec.name]
-        existing = taken_up(same, spec, options, lasting=self._durable is not None)
-        if existing is not None and existing.state not in LIVING:
-            code = {name: options[name] for name in GIVEN_AGAIN if name in options}
-            return await self.reopen_experiment(existing.id, **code)
-        if existing is not None:
-            return existing
+        # One at a time: of two that resume one name the second finds what the first reopened.
+        async with self._going_on:
+            same = [e for e in self._experiments.values() if e.name == spec.name]
+            existing = taken_up(same, spec, options, lasting=self._durable is not None)
+            if existing is not None and not existing._life.living:
+                code: dict[str, Any] = {n: options[n] for n in GIVEN_AGAIN if n in options}
+                return await self._reopen(existing, code)
+            if existing is not None:
+                return existing
+            experiment = self._made(name, spec)
+        collector = experiment._collector
+        try:
+            if collector.store.last_seq:
+                await self._go_on(experiment, collector)
+            await self._run(experiment, collector)
+        except BaseException:
+            self._forget(experiment.id)
+            self._unclaim(experiment.id)
+            experiment._interrupt()
+            await self._undo(partial(self._discard, experiment))
+            raise
+        return experiment
+
+    def _made(self, name: str, spec: ExperimentSpec) -> Experiment:
+        """An experiment that is known and does not run yet."""
         experiment_id = self._new_id(name)
         collector = self._collector(experiment_id, ExperimentReader(experiment_id, spec, Trials()))
         life = Life(experiment_id, wall_us(), monotonic_ns())
         self._claim(spec.export_on_exit, experiment_id)
         experiment = Experiment(experiment_id, spec, collector, life, self)
         self._experiments[experiment_id] = experiment
-        try:
-            if collector.store.last_seq:
-                await self._go_on(experiment, collector)
-            await self._run(experiment, collector, life)
-        except BaseException:
-            self._forget(experiment_id)
-            self._unclaim(experiment_id)
-            if isinstance(collector.store, OwnStore):
-                spawn_root(collector.store.abandon, f"crucible-abandon-{experiment_id}")
-            raise
         return experiment
 
     async def reopen_experiment(self, experiment_id: str, **code: Any) -> Experiment:
@@ -129,74 +127,73 @@ class Starting(Registry):
         with; `LifecycleError` for one that runs, here or in another process.
         """  # noqa: D205 - the summary is one sentence
         self._check_open("reopen")
-        experiment = self.get_experiment(experiment_id)
-        old = self._collectors[experiment_id]
-        if self._durable is None or not isinstance(old.store, KeptStore):
+        async with self._going_on:
+            return await self._reopen(self.get_experiment(experiment_id), code)
+
+    async def _reopen(self, experiment: Experiment, code: Mapping[str, Any]) -> Experiment:
+        old, durable = self._collectors[experiment.id], self._durable
+        if durable is None or not isinstance(old.store, KeptStore):
             raise ConfigurationError(
                 "reopen", "only what a durable lab keeps itself can be gone on with"
             )
         life = experiment._life
-        next_state(experiment_id, life.state, "reopen")
-        record = self._found_records.get(experiment_id) or News(old, life, here()).now()
+        life.after("reopen")
+        await experiment._released.wait()  # a stop that is not at its end
+        record = self._found_records.get(experiment.id) or News(old, life, here()).now()
         spec = spec_of(record, code)
-        await self._durable.claim(old.store, record)
+        check_code(record, code)
+        self._claim(spec.export_on_exit, experiment.id)
         await old.store.resume()
-        old.reader.spec = spec
-        board, span_us = await recounted(old.store, old.reader)
-        collector = self._collector(experiment_id, old.reader, old.store)
-        collector.progress = replace(
-            progress_of(record, board, old.store.last_seq), live_us=span_us
-        )
-        collector.earlier = earlier_counts(record, old.store.last_seq)
-        life.reopen(record.saved_us, wall_us(), monotonic_ns())
-        self._found_records.pop(experiment_id, None)
-        experiment._adopt(spec, collector)
-        await experiment._tell_again()
-        await self._run(experiment, collector, life)
+        again = await recounted(old.store, old.reader)
+        await durable.claim(old.store, record)
+        life.reopen(wall_us(), monotonic_ns())
+        self._found_records.pop(experiment.id, None)
+        try:
+            old.reader.spec = spec
+            collector = self._collector(experiment.id, old.reader, old.store)
+            experiment._adopt(spec, gone_on(collector, old, record, again))
+            await experiment._tell_again()
+            await self._run(experiment, collector)
+        except BaseException:
+            experiment._reader.spec = experiment.spec
+            durable.follow(experiment._collector, life)
+            experiment._interrupt()
+            await self._undo(partial(self._unchild, experiment.id))
+            raise
         return experiment
 
     async def _go_on(self, experiment: Experiment, collector: Collector) -> None:
         """Begin behind the events that a user's own store holds already."""
         stored = collector.store.last_seq
-        board, span_us = await recounted(collector.store, collector.reader)
-        collector.progress = replace(collector.progress, live=board, live_us=span_us, stored=stored)
+        again = await recounted(collector.store, collector.reader)
+        collector.progress = replace(
+            collector.progress, live=again.board, live_us=again.span_us, stored=stored
+        )
         collector.earlier = Counts(emitted=stored, stored=stored)
         await experiment._tell_again()
 
-    async def _run(self, experiment: Experiment, collector: Collector, life: Life) -> None:
+    async def _run(self, experiment: Experiment, collector: Collector) -> None:
         """Start collecting, and open the experiment's route."""
         experiment_id = experiment.id
         self._collectors[experiment_id] = collector
         if self._durable is not None:
-            self._durable.follow(collector, life)
-        try:
-            await self._supervisor.start_child(self._child(experiment_id, collector))
-        except BaseException:
-            # Cancelled while the supervisor was at it, the actor may run already.
-            spawn_root(lambda: self._discard(experiment_id), f"crucible-discard-{experiment_id}")
-            raise
+            self._durable.follow(collector, experiment._life)
+        await self._supervisor.start_child(self._child(experiment_id, collector))
         # Closed or stopped meanwhile: a route opened now would never be closed.
         self._check_open("start an experiment")
-        if experiment.spec.capture == "process" and experiment.state in LIVING:
+        if experiment.spec.capture == "process" and experiment._life.living:
             self._open_route(experiment, collector)
         self._unheard.listen(on=True)
         if self._durable is not None:
             await self._settle(collector)
-
-    async def _settle(self, collector: Collector) -> None:
-        """Make durable what is new of an experiment, and say so when that cannot be done now."""
-        store = collector.store
-        trouble = await store.settled() if isinstance(store, Lasting) else None
-        if trouble is not None:
-            one = collector.reader.experiment_id
-            log.warning("experiment %r is not durable yet: %s", one, trouble)
 
     def _restore(self, found: Found) -> None:
         """An experiment of an earlier process, to be read, and to be gone on with when it is reopened."""
         assert self._durable is not None  # noqa: S101 - whose experiment else
         kept, record = found.kept, found.record
         reader = ExperimentReader(kept.id, spec_of(record, {}), trials_of(kept))
-        self._taken_in(record, reader, self._durable.store(kept, reader), found.state)
+        store = self._durable.store(kept, reader)
+        self._taken_in(record, reader, store, found.state)._life.elsewhere = found.elsewhere
 
     def _taken_in(
         self, record: Record, reader: ExperimentReader, store: Store, state: State
@@ -211,12 +208,27 @@ class Starting(Registry):
         since_saved_ns = 1_000 * max(wall_us() - record.saved_us, 0)
         life = life_of(one, record, state, monotonic_ns() - since_saved_ns)
         experiment = Experiment(one, reader.spec, collector, life, self)
-        experiment._released.set()  # nothing of it runs here
+        experiment._rest()
         self._found_records[one] = record
         self._experiments[one], self._collectors[one] = experiment, collector
         return experiment
 
-    async def _discard(self, experiment_id: str) -> None:
+    async def _undo(self, work: Callable[[], Awaitable[None]]) -> None:
+        """To its end, however often it is cancelled: the next may begin at once."""
+        await spawn_root(work, "crucible-undo").outlast(self._close_timeout_s)
+
+    async def _discard(self, experiment: Experiment) -> None:
+        """It never came to be: nothing of it stays, neither an actor nor what its store holds."""
+        await self._unchild(experiment.id)
+        store = experiment._collector.store
+        if isinstance(store, OwnStore):
+            await store.abandon()
+        elif isinstance(store, KeptStore):
+            with suppress(StoreError):  # it is there, and empty
+                await store.close(delete=True)
+
+    async def _unchild(self, experiment_id: str) -> None:
+        """Take its actor out of the tree; cancelled at its start, it may run or not."""
         with suppress(CrucibleError):  # it never came to be, or the whole tree is gone
             await self._supervisor.stop_child(experiment_id)
 
@@ -268,53 +280,6 @@ class Starting(Registry):
         slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
         return f"{slug[:40].strip('-') or 'experiment'}-{secrets.token_hex(4)}"
 
-    async def _release(self, experiment: Experiment) -> None:
-        """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
-        experiment._wake_subscribers()
-        try:
-            await outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
-        finally:  # a caller that was cancelled meanwhile leaves no counting behind
-            if not self._any_living:
-                self._unheard.listen(on=False)
-
-    async def _close_own_stores(self) -> None:
-        """The last commit of users' own stores, each with its share of the time."""
-        own = [
-            (one, store)
-            for one, collector in self._collectors.items()
-            if isinstance(store := collector.store, OwnStore)
-        ]
-        for one, store in own:
-            trouble: object = f"closing took longer than {self._close_timeout_s:g} s"
-            # A little less than there is, so that what one could not save is still told of each.
-            with anyio.move_on_after(0.8 * self._close_timeout_s / len(own)):
-                trouble = await store.finish()
-            if trouble is not None:
-                self._report[one] = f"{store.waiting_rows} events are not durable: {trouble}"
-
-    async def _let_go(self, experiment: Experiment) -> None:
-        with anyio.move_on_after(self._close_timeout_s), suppress(CrucibleError):
-            # Its supervisor may have given up in this very moment, or the lab have been closed.
-            if self.state == "open":
-                await self._supervisor.stop_child(experiment.id)
-        if self.state == "open":
-            await self._settle(self._collectors[experiment.id])
-        with anyio.move_on_after(self._close_timeout_s) as limit:
-            await self._export_on_exit(experiment)
-        if limit.cancelled_caught:
-            self._report[experiment.id] = f"its export took longer than {self._close_timeout_s:g} s"
-
-    async def _export_on_exit(self, experiment: Experiment) -> None:
-        path = experiment.spec.export_on_exit
-        if path is None or experiment._exported:
-            return
-        experiment._exported = True
-        try:
-            await experiment.export(path)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be closed
-            experiment.export_error = error
-            self._report[experiment.id] = str(error) or repr(error)
-
     def _heard(self, event: SupervisorEvent) -> None:
         """What supervisors report is an event on the bus; an experiment whose supervisor gave up failed."""
         name = event.supervisor if event.supervisor != "lab" else event.child
@@ -335,12 +300,3 @@ class Starting(Registry):
                 "error": placed(event.error),
             }
             announce(f"crucible.supervisor.{event.kind.value}", {"count": 1}, details)
-
-
-async def outlasted(root: RootTask) -> None:
-    """Wait for its end; a cancellation meanwhile is raised after it. `Task.cancel` goes through shields."""
-    interrupted = await root.outlast(math.inf)
-    if interrupted is not None:
-        raise interrupted
-    if root.error is not None:
-        raise root.error

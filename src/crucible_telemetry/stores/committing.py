@@ -13,7 +13,7 @@ import anyio
 
 from crucible_telemetry.clock import monotonic_ns, wall_us
 from crucible_telemetry.errors import StoreError, StoreUnavailable
-from crucible_telemetry.runtime.loops import Signal
+from crucible_telemetry.runtime.loops import LoopHandle, Signal
 
 INTERVAL_S: Final = 0.2
 RETRY_S: Final = (0.1, 2.0)
@@ -38,6 +38,7 @@ class Committer(ABC):
         self._turn = Signal()
         self._running = False
         self._one = anyio.Lock()
+        self._loop: LoopHandle | None = None
 
     @abstractmethod
     async def _commit(self) -> None:
@@ -68,16 +69,19 @@ class Committer(ABC):
     def retire(self) -> None:
         """The actor writes no more: who waits, and the last commit, do so themselves.
 
-        It may have died with its loop, in the middle of a commit that never ended.
+        It may have died with its loop, in the middle of a commit that never ended; on a loop that lives
+        the one it is at comes to its end first, or keeps whoever waits until his time is up.
         """
-        self._running, self._one = False, anyio.Lock()
+        if self._loop is None or not self._loop.is_here():
+            self._one = anyio.Lock()
+        self._running = False
         self._answer(self._answered)
 
     # -- the actor ------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Commit, for ever. A crash is the supervisor's to answer."""
-        self._running = True
+        self._running, self._loop = True, LoopHandle.current()
         try:
             await self._serve()
         finally:

@@ -78,8 +78,11 @@ class Keep(Protocol):
         """Connect, make or check the schema, and give what is there, in the order it was started."""
         ...
 
-    async def claim(self, experiment_id: str) -> KeptExperiment:
-        """An experiment as it is now, to be written by this keep from now on, unless it is `held`."""
+    async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
+        """Put `record` in the place of `before`; the experiment as it is then, written by this keep from now on.
+
+        Unless it is `held`, or another lab has written another record meanwhile: then it is as that says.
+        """
         ...
 
     async def write(self, change: Change) -> list[list[BlockInfo]]:

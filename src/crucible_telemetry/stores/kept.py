@@ -4,6 +4,7 @@ Appending touches memory only. The writer gathers what is new (`gather`) and say
 (`written`); a segment is let go of after that, and fetched again when somebody reads it.
 """
 
+import threading
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -13,7 +14,7 @@ from msgspec import Struct
 
 from crucible_telemetry.errors import StoreDamaged
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.events.mailbox import Tally, log
 from crucible_telemetry.events.shape import SHAPES, ShapeTable
 from crucible_telemetry.metrics.rollups import Bucket, counted, merged
 from crucible_telemetry.stores.base import check_count
@@ -22,7 +23,7 @@ from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperi
 from crucible_telemetry.stores.lasting import FULL_ROWS, Lasting
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
 from crucible_telemetry.stores.segments import Place, Segment, State
-from crucible_telemetry.stores.shelf import Hands, Shelf
+from crucible_telemetry.stores.shelf import Hands, Shelf, first_open
 from crucible_telemetry.stores.spelling import Spelling
 from crucible_telemetry.stores.spill import Spill
 from crucible_telemetry.stores.totals import Totals, behind
@@ -56,6 +57,7 @@ class _Sent(Struct, frozen=True):
     shelves: tuple[Shelf, ...]
     parts: frozenset[tuple[int, int]]
     record: bytes | None
+    touches: int
 
 
 class KeptStore(WalkedStore, Lasting):
@@ -80,8 +82,10 @@ class KeptStore(WalkedStore, Lasting):
         self._closed = False
         self._written_parts: frozenset[tuple[int, int]] = frozenset()
         self._sent: _Sent | None = None
-        self._record: bytes | None = None
-        self._spills = Spill()
+        self._record: bytes | None = kept.record or None
+        self._claims: list[bytes] = []
+        self._touches, self._told = Tally(), 0
+        self._spills, self._moving = Spill(), threading.Lock()
         self.news: News | None = None
         self.totals = Totals(keep, kept.id, min((b.min_us for b in kept.blocks), default=None))
         self._begin(tuple(Shelf.written(block) for block in kept.blocks), [])
@@ -97,9 +101,9 @@ class KeptStore(WalkedStore, Lasting):
         """Take events again: the small blocks at the end are read, to be joined with what comes."""
         await self.totals.check(self.written_seq, self._state.max_us)
         shelves = [place for place in self._state.sealed if isinstance(place, Shelf)]
-        cut = _first_open(shelves, self._segment_rows)
+        cut = first_open(shelves, self._segment_rows)
         loose = [(await self._in_hand(shelf)).columns for shelf in shelves[cut:]]
-        if not self._state.parts:
+        if not self._state.parts and not self.waiting_rows:
             self._begin(tuple(shelves[:cut]), loose)
         self._closed = False
         self._writer.members[self.id] = self
@@ -119,27 +123,57 @@ class KeptStore(WalkedStore, Lasting):
         if self.waiting_rows - self.spilled_rows >= SPILL_ROWS:
             self._spill()
 
+    def touch(self) -> None:
+        """Something beside the events has changed: life, a trial. From any thread."""
+        self._touches.add()
+        self._writer.wake()
+
+    async def commit(self) -> None:
+        """See `Store.commit`; what is beside the events too."""
+        touches = self._touches.value
+        await super().commit()
+        while self._told < touches:
+            trouble = await self.settled()
+            if trouble is not None and self._told < touches:
+                raise trouble
+
+    async def claim(self, record: bytes) -> KeptExperiment:
+        """Put this record in the place of the last one; see `Keep.claim`."""
+        async with self._writer.paused():
+            # An answer that nobody heard: one of those may be there.
+            earlier, self._claims = self._claims, [*self._claims, record]
+            kept = await self._keep.claim(self.id, self._record or b"", record)
+            while kept.record != record and kept.record in earlier:
+                kept = await self._keep.claim(self.id, kept.record, record)
+            if kept.record == record:
+                self._record, self._claims = record, []
+            return kept
+
     def _spill(self) -> None:
         """Relieve memory of the segments that have waited shortest: the oldest are written next."""
         unwritten = [p for p in self._state.sealed_after(self.written_seq) if isinstance(p, Shelf)]
         for shelf in unwritten[len(unwritten) // 2 :]:
-            segment = shelf.held
-            if segment is None or shelf.spilled is not None:
-                continue
             try:
-                shelf.spilled = self._spills.put(segment.columns)
+                with self._moving:
+                    self._spill_one(shelf)
             except OSError as error:
                 log.warning("experiment %r stays in memory: no room to spill: %s", self.id, error)
                 return
-            shelf.held = None
-            self.spilled_rows += len(segment.columns)
-            self.spilled_total += len(segment.columns)
+
+    def _spill_one(self, shelf: Shelf) -> None:
+        segment = shelf.held
+        if segment is None or shelf.info is not None:
+            return  # written meanwhile
+        shelf.spilled = self._spills.put(segment.columns)
+        shelf.held = None
+        self.spilled_rows += len(segment.columns)
+        self.spilled_total += len(segment.columns)
 
     # -- what the writer asks -------------------------------------------------------------------
 
     async def gather(self) -> ExperimentChange | None:
         """See `Member.gather`; asked again before `written`, it says the same and what has come since."""
-        state, before = self._state, self.written_seq
+        touches, state, before = self._touches.value, self._state, self.written_seq
         shelves = self._next_shelves(state)
         all_sealed = not state.sealed or (shelves or [*state.sealed])[-1] is state.sealed[-1]
         # In order: what is open comes after everything that is sealed.
@@ -154,12 +188,14 @@ class KeptStore(WalkedStore, Lasting):
             shelves=shelves,
             parts=frozenset((part.first_seq, part.last_seq) for part in parts),
             record=record,
+            touches=touches,
         )
         self.totals.saw(new)
         rollups = await self.totals.rollups(await self._uncounted(state, new))
         words = self._spelling.news()
         changed = record != self._record
         if not (numbered or words or trials or changed or rollups):
+            self._told = touches
             return None
         return ExperimentChange(
             id=self.id,
@@ -193,8 +229,9 @@ class KeptStore(WalkedStore, Lasting):
         return behind(found, seq)
 
     def _columns(self, shelf: Shelf) -> Columns:
-        if shelf.held is not None:
-            return shelf.held.columns
+        held = shelf.held  # an emitter may spill it in this moment
+        if held is not None:
+            return held.columns
         assert shelf.spilled is not None  # noqa: S101 - it is held until it is spilled or written
         return self._spills.get(shelf.spilled)
 
@@ -203,16 +240,12 @@ class KeptStore(WalkedStore, Lasting):
         sent, self._sent = self._sent, None
         if sent is None:
             return
-        for shelf, info in zip(sent.shelves, infos, strict=False):
-            shelf.info = info
-            if shelf.held is not None:
-                self._hands.put(shelf.held)
-                shelf.held = None
-            if shelf.spilled is not None:
-                self.spilled_rows -= shelf.last_seq - shelf.first_seq + 1
-                shelf.spilled = None
-        if not self.spilled_rows:
-            self._spills.clear()
+        with self._moving:
+            for shelf, info in zip(sent.shelves, infos, strict=False):
+                self._let_go(shelf, info)
+            if not self.spilled_rows:
+                self._spills.clear()
+        self._told = sent.touches
         self._written_parts, self._record = sent.parts, sent.record
         self._spelling.written()
         self.totals.written()
@@ -222,6 +255,16 @@ class KeptStore(WalkedStore, Lasting):
         if self.totals.wanted and self.totals.upto_seq < self.written_seq:
             self._writer.wake()
         self.room.set()
+
+    def _let_go(self, shelf: Shelf, info: BlockInfo) -> None:
+        """It is on the disk; what was read lately stays in hand."""
+        shelf.info = info
+        if shelf.held is not None:
+            self._hands.put(shelf.held)
+            shelf.held = None
+        if shelf.spilled is not None:
+            self.spilled_rows -= shelf.last_seq - shelf.first_seq + 1
+            shelf.spilled = None
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -281,30 +324,8 @@ class KeptStore(WalkedStore, Lasting):
         if not self._closed and not delete:
             await self.commit()
         self._closed = True
-        self._writer.members.pop(self.id, None)
-        if delete:
-            self._state = State()
-            await self._keep.forget(self.id)
-
-
-def _first_open(shelves: Sequence[Shelf], segment_rows: int) -> int:
-    """Where the shelves at the end begin that together make no whole segment."""
-    rows, cut = 0, len(shelves)
-    while cut and rows + (size := shelves[cut - 1].last_seq - shelves[cut - 1].first_seq + 1) < (
-        segment_rows
-    ):
-        cut -= 1
-        rows += size
-    return cut
-
-
-def whole(kept: KeptExperiment, store_url: str) -> None:
-    """Raise `StoreDamaged` naming the events that are missing between the blocks of an experiment."""
-    expected = 1
-    for block in kept.blocks:
-        if block.first_seq != expected:
-            raise StoreDamaged(
-                store_url,
-                f"experiment {kept.id!r}: events {expected} to {block.first_seq - 1} are missing",
-            )
-        expected = block.last_seq + 1
+        async with self._writer.paused():  # what is being written of it would come after its end
+            self._writer.members.pop(self.id, None)
+            if delete:
+                self._state = State()
+                await self._keep.forget(self.id)

@@ -1,6 +1,7 @@
 """What stands in memory for segments that are on a disk, and the few that are in hand."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from crucible_telemetry.stores.blocks import BlockInfo
@@ -75,3 +76,14 @@ class Hands:
 def size_of(segment: Segment) -> int:
     """Bytes of its rows and, about, of its columns."""
     return len(segment.columns.payload.blob) + 64 * len(segment.columns)
+
+
+def first_open(shelves: Sequence[Shelf], segment_rows: int) -> int:
+    """Where the shelves at the end begin that together make no whole segment."""
+    rows, cut = 0, len(shelves)
+    while cut and rows + (size := shelves[cut - 1].last_seq - shelves[cut - 1].first_seq + 1) < (
+        segment_rows
+    ):
+        cut -= 1
+        rows += size
+    return cut

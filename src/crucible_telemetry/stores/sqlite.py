@@ -85,9 +85,9 @@ class SqliteKeep:
         """See `Keep.open`; makes the file and its folder."""
         return await self._as_writer(self._open)
 
-    async def claim(self, experiment_id: str) -> KeptExperiment:
+    async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         """See `Keep.claim`; a file does not know who writes it."""
-        return await self._as_writer(lambda: _kept(self._writer(), experiment_id))
+        return await self._as_writer(lambda: self._claim(experiment_id, before, record))
 
     async def write(self, change: Change) -> list[list[BlockInfo]]:
         """See `Keep.write`."""
@@ -214,6 +214,14 @@ class SqliteKeep:
             "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?)",
             [(one.id, rollup.level_s, rollup.start_us, rollup.cells) for rollup in one.rollups],
         )
+
+    def _claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
+        state = msgspec.msgpack.decode(record, type=RecordHead).state
+        self._writer().execute(
+            "UPDATE experiments SET state = ?, record = ? WHERE id = ? AND record = ?",
+            (state, record, experiment_id, before),
+        )
+        return _kept(self._writer(), experiment_id)
 
     def _load(self, experiment_id: str, block: BlockInfo) -> Columns:
         named = f"experiment {experiment_id!r}, events {block.first_seq} to {block.last_seq}"

@@ -62,11 +62,12 @@ class PostgresKeep:
         self._loop.start()
         return await self._call(self._writing, self._opened)
 
-    async def claim(self, experiment_id: str) -> KeptExperiment:
+    async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         """See `Keep.claim`."""
 
         async def work(connection: Any) -> KeptExperiment:
-            return await _claimed(connection, self.url, experiment_id, self._lock)
+            claim = writing.Claim(experiment_id, before, record)
+            return await _claimed(connection, self.url, claim, self._lock)
 
         return await self._call(self._writing, work)
 
@@ -224,18 +225,18 @@ async def timescale_of(connection: Any) -> str | None:
     return f"{version} ({licence})" if hyper else None
 
 
-async def _claimed(connection: Any, url: str, experiment_id: str, lock: int) -> KeptExperiment:
+async def _claimed(connection: Any, url: str, claim: writing.Claim, lock: int) -> KeptExperiment:
     """An experiment, ours now unless it is `held`; a session whose process died is given time to end."""
     held = True
     for _ in range(GHOST_LOOKS):
         async with connection.transaction():
-            held = await writing.claimed(connection, experiment_id, lock)
+            held = await writing.claimed(connection, claim, lock)
         if not held:
             break
         await anyio.sleep(GHOST_S / GHOST_LOOKS)
-    found = await all_kept(connection, experiment_id)
+    found = await all_kept(connection, claim.id)
     if not found:
-        raise StoreRefused(url, f"experiment {experiment_id!r} is not there any more")
+        raise StoreRefused(url, f"experiment {claim.id!r} is not there any more")
     return msgspec.structs.replace(found[0], held=held)
 
 

@@ -24,7 +24,7 @@ class PostgresView(PostgresKeep):
             self.timescale = await timescale_of(connection)
             return await all_kept(connection)
 
-    async def claim(self, experiment_id: str) -> KeptExperiment:
+    async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         """Refused."""
         raise self._refused()
 

@@ -94,16 +94,29 @@ async def _places(connection: Any, ids: list[str], lock: int, url: str) -> dict[
     return {one["id"]: Place(one["number"], one["last_seq"]) for one in found}
 
 
-async def claimed(connection: Any, experiment_id: str, lock: int) -> bool:
-    """Whether another lab holds an experiment; if none does it is ours; within a transaction."""
+class Claim(Struct, frozen=True):
+    """To write an experiment from now on: the record that is put in the place of the one known."""
+
+    id: str
+    before: bytes
+    record: bytes
+
+
+async def claimed(connection: Any, claim: Claim, lock: int) -> bool:
+    """Whether another lab holds an experiment; if none does, and its record is still `before`, it is ours."""
     held = await connection.fetchval(
         f"SELECT x.writer <> $2 AND {HELD} FROM experiments x WHERE x.id = $1 FOR UPDATE",  # noqa: S608 - our own names
-        experiment_id,
+        claim.id,
         lock,
     )
     if not held:
         await connection.execute(
-            "UPDATE experiments SET writer = $2 WHERE id = $1", experiment_id, lock
+            "UPDATE experiments SET writer = $2, state = $4, record = $5 WHERE id = $1 AND record = $3",
+            claim.id,
+            lock,
+            claim.before,
+            msgspec.msgpack.decode(claim.record, type=RecordHead).state,
+            claim.record,
         )
     return bool(held)
 

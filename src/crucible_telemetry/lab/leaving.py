@@ -1,0 +1,98 @@
+"""Letting go of experiments: the half of the lab that knows how one ends."""
+
+import math
+from contextlib import suppress
+from functools import partial
+
+import anyio
+
+from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.errors import CrucibleError
+from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.lab.durable import Durable
+from crucible_telemetry.lab.registry import Registry
+from crucible_telemetry.lab.unheard import Unheard
+from crucible_telemetry.runtime.loops import RootTask, spawn_root
+from crucible_telemetry.runtime.supervisor import Supervisor
+from crucible_telemetry.stores.lasting import Lasting
+from crucible_telemetry.stores.own import OwnStore
+
+
+class CloseReport(dict[str, str]):
+    """What closing a lab could not save, by experiment id; empty when all is well."""
+
+
+class Leaving(Registry):
+    """See `Lab`."""
+
+    state: str
+    _durable: Durable | None
+    _supervisor: Supervisor
+    _unheard: Unheard
+    _close_timeout_s: float
+    _report: CloseReport
+
+    async def _settle(self, collector: Collector) -> None:
+        """Make durable what is new of an experiment, and say so when that cannot be done now."""
+        store = collector.store
+        trouble = await store.settled() if isinstance(store, Lasting) else None
+        if trouble is not None:
+            one = collector.reader.experiment_id
+            log.warning("experiment %r is not durable yet: %s", one, trouble)
+
+    async def _release(self, experiment: Experiment) -> None:
+        """Take a stopped experiment's actor out of the tree, and write its `export_on_exit`."""
+        experiment._wake_subscribers()
+        try:
+            await outlasted(spawn_root(partial(self._let_go, experiment), "crucible-stop"))
+        finally:  # a caller that was cancelled meanwhile leaves no counting behind
+            if not self._any_living:
+                self._unheard.listen(on=False)
+
+    async def _close_own_stores(self) -> None:
+        """The last commit of users' own stores, each with its share of the time."""
+        own = [
+            (one, store)
+            for one, collector in self._collectors.items()
+            if isinstance(store := collector.store, OwnStore)
+        ]
+        for one, store in own:
+            trouble: object = f"closing took longer than {self._close_timeout_s:g} s"
+            # A little less than there is, so that what one could not save is still told of each.
+            with anyio.move_on_after(0.8 * self._close_timeout_s / len(own)):
+                trouble = await store.finish()
+            if trouble is not None:
+                self._report[one] = f"{store.waiting_rows} events are not durable: {trouble}"
+
+    async def _let_go(self, experiment: Experiment) -> None:
+        with anyio.move_on_after(self._close_timeout_s), suppress(CrucibleError):
+            # Its supervisor may have given up in this very moment, or the lab have been closed.
+            if self.state == "open":
+                await self._supervisor.stop_child(experiment.id)
+        if self.state == "open":
+            await self._settle(self._collectors[experiment.id])
+        with anyio.move_on_after(self._close_timeout_s) as limit:
+            await self._export_on_exit(experiment)
+        if limit.cancelled_caught:
+            self._report[experiment.id] = f"its export took longer than {self._close_timeout_s:g} s"
+
+    async def _export_on_exit(self, experiment: Experiment) -> None:
+        path = experiment.spec.export_on_exit
+        if path is None or experiment._exported:
+            return
+        experiment._exported = True
+        try:
+            await experiment.export(path)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are still to be closed
+            experiment.export_error = error
+            self._report[experiment.id] = str(error) or repr(error)
+
+
+async def outlasted(root: RootTask) -> None:
+    """Wait for its end; a cancellation meanwhile is raised after it. `Task.cancel` goes through shields."""
+    interrupted = await root.outlast(math.inf)
+    if interrupted is not None:
+        raise interrupted
+    if root.error is not None:
+        raise root.error
