@@ -1,0 +1,176 @@
+"""F24: an object store that dies, fails or lies: the archive equals what is here, or the failure is clear.
+
+Local data is kept until what lies there has been read again and compared.
+"""
+
+import random
+import threading
+
+import pytest
+
+import crucible_telemetry as ct
+from crucible_telemetry.errors import StoreDamaged, StoreError, StoreRefused, StoreUnavailable
+from crucible_telemetry.export import depots, packing
+
+pytest.importorskip("obstore", reason="obstore is optional")
+pytest.importorskip("moto.server", reason="moto is optional")
+from buckets import BUCKET, Proxy, Server, storage
+
+pytestmark = pytest.mark.asyncio
+URL = f"s3://{BUCKET}/runs/one"
+
+
+@pytest.fixture(scope="module")
+def server():
+    made = Server()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxy(server):
+    made = Proxy(server)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _few_retries(monkeypatch):
+    monkeypatch.setattr(depots, "RETRIES", 2)
+    monkeypatch.setattr(depots, "RETRY_S", 2)
+
+
+async def filled(lab, n=2000):
+    async with lab.experiment("one") as exp:
+        for i in range(n):
+            ct.execute_nowait("x.stop", {"duration": i}, {"word": f"{i * 7919:x}"})
+        async with exp.trial(item="a"):
+            pass
+    return exp
+
+
+async def told(exp):
+    return repr((await exp.events(), await exp.metrics(), await exp.trials()))
+
+
+async def still_here(exp, before):
+    assert exp.state == "stopped"
+    assert await told(exp) == before
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+async def test_f24_an_archive_goes_to_a_bucket_and_comes_back(server, kind):
+    url, at = f"{URL}-{kind}", storage(server.port)
+    async with ct.Lab() as lab:
+        exp = await filled(lab)
+        before = await told(exp)
+        await exp.archive(url, format=kind, storage=at)
+        await exp.archive(url, format=kind, storage=at)
+    async with ct.Lab() as lab:
+        assert await told(await lab.restore(url, storage=at)) == before
+
+
+async def test_f24_credentials_are_those_of_the_environment(server, monkeypatch):
+    at = storage(server.port)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", at["endpoint"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", at["access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", at["secret_access_key"])
+    monkeypatch.setenv("AWS_REGION", at["region"])
+    async with ct.Lab() as lab:
+        exp = await filled(lab, 10)
+        await exp.archive(f"{URL}-env")
+        assert (await lab.restore(f"{URL}-env", on_existing="new")).counts.stored == 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_f24_a_server_killed_while_an_archive_is_written_is_a_clear_failure(
+    seed, monkeypatch
+):
+    monkeypatch.setattr(packing, "PART_ROWS", 50)
+    server = Server()
+    try:
+        async with ct.Lab() as lab:
+            exp = await filled(lab)
+            before = await told(exp)
+            killer = threading.Timer(random.Random(seed).uniform(0.01, 0.25), server.kill)
+            killer.start()
+            with pytest.raises(StoreUnavailable, match=f"{URL}: "):
+                await exp.archive(URL, storage=storage(server.port))
+            killer.join()
+            await still_here(exp, before)
+            server.start()
+            with pytest.raises(ct.UnreadableFile, match="no archive is there"):
+                await lab.restore(URL, storage=storage(server.port))
+            await exp.archive(URL, storage=storage(server.port))
+            assert exp.state == "archived"
+        async with ct.Lab() as lab:
+            assert await told(await lab.restore(URL, storage=storage(server.port))) == before
+    finally:
+        server.close()
+
+
+async def test_f24_errors_that_pass_are_got_over(proxy):
+    failed = set()
+
+    def each_first_write_fails(method, path, _):
+        if method != "PUT" or path in failed:
+            return None
+        failed.add(path)
+        return 500, b"<Error><Code>InternalError</Code></Error>"
+
+    proxy.fault = each_first_write_fails
+    async with ct.Lab() as lab:
+        exp = await filled(lab)
+        before = await told(exp)
+        await exp.archive(f"{URL}-500", storage=storage(proxy.port))
+    assert len(failed) == 6
+    async with ct.Lab() as lab:
+        assert await told(await lab.restore(f"{URL}-500", storage=storage(proxy.port))) == before
+
+
+@pytest.mark.parametrize("after", [0, 2, 5, 9])
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (500, b"InternalError", StoreUnavailable),
+        (503, b"SlowDown", StoreUnavailable),
+        (403, b"ExpiredToken", StoreRefused),
+        (400, b"ExpiredToken", StoreError),
+    ],
+)
+async def test_f24_errors_that_stay_are_clear_and_nothing_is_given_up(
+    proxy, status, code, error, after
+):
+    proxy.fault = lambda _m, _p, number: (
+        (status, b"<Error><Code>%s</Code></Error>" % code) if number > after else None
+    )
+    async with ct.Lab() as lab:
+        exp = await filled(lab, 100)
+        before = await told(exp)
+        with pytest.raises(error, match=URL):
+            await exp.archive(f"{URL}-{status}-{after}", storage=storage(proxy.port))
+        await still_here(exp, before)
+
+
+@pytest.mark.parametrize("what", ["blocks/", "events/", "trials/", "experiment", "manifest"])
+async def test_f24_a_store_that_keeps_something_else_is_found_out(proxy, what):
+    proxy.flip = what
+    async with ct.Lab() as lab:
+        exp = await filled(lab, 100)
+        before = await told(exp)
+        with pytest.raises(StoreDamaged, match="what was just written is not there as it was"):
+            await exp.archive(f"{URL}-flip-{what}", storage=storage(proxy.port))
+        await still_here(exp, before)
+
+
+async def test_f24_without_obstore_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "obstore", None)
+    async with ct.Lab() as lab:
+        with pytest.raises(ct.ConfigurationError, match=r"crucible-telemetry\[s3\]"):
+            await lab.restore(URL)
+
+
+async def test_f24_settings_nobody_knows_are_refused():
+    async with ct.Lab() as lab:
+        with pytest.raises(ct.ConfigurationError, match="storage"):
+            await lab.restore(URL, storage={"colour": "red"})
