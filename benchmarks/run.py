@@ -6,6 +6,7 @@ import burst
 import emit
 import export
 import keeping
+import postgres
 import prices
 import scale
 
@@ -18,6 +19,7 @@ def main() -> None:
     prices.main()
     export.main()
     keeping.main()
+    postgres.main()
     print("\n### Bursts\n")
     burst.main()
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import sys
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -87,6 +88,12 @@ async def test_the_view_shows_events_to_people_with_sql(url):
     ((first, at_us, at),) = await rows_of(
         url, "SELECT seq, timestamp_us, timestamp FROM events ORDER BY seq LIMIT 1"
     )
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    shown = readme.partition("    SELECT experiment, model")[2].partition(";")[0]
+    schema = url.rpartition("=")[2]
+    query = f"SELECT experiment, model{shown}".replace("crucible.", f"{schema}.")
+    ((name, model, calls, cost_usd, p99_ms),) = await rows_of(url, query)
+    assert (name, model, calls, float(cost_usd), p99_ms) == ("a", "gpt-4o", 1, 0.25, 100.0)
     assert first == 1
     assert abs(at.timestamp() * 1e6 - at_us) < 1
 

@@ -37,7 +37,8 @@ LEAVE_S: Final = 0.5
 class Lab(Archiving):
     """The runtime that owns experiments: ``async with ct.Lab() as lab``.
 
-    `url`: ``"memory"``, or where experiments last: a path or ``sqlite:///file``. `durability`:
+    `url`: ``"memory"``, or where experiments last: a path or ``sqlite:///file``, or
+    ``postgresql://user@host/database?schema=name`` (extra ``[postgres]``). `durability`:
     ``"normal"`` survives the process, and a loss of power but for the last moments; ``"full"`` waits for
     the disk at each commit. `handle_signals=True` makes SIGTERM
     a clean stop (main thread; the former handler is restored and called). `max_event_bytes`: an event

@@ -6,6 +6,7 @@
       restart    who restarts, how often (PURE)
     actor        mailbox, ref, the loop that empties a mailbox
       loops      the only place that knows the back-ends
+      aside      a loop in a thread of its own, for clients that know asyncio only
 
 A tree is started with ``spawn_root(supervisor.run, name)``.
 """
