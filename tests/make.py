@@ -43,26 +43,32 @@ def columns(n: int, first_seq: int = 1, **given: Any) -> Columns:
 
 
 class PlainShapes:
-    """A table of shapes in which `k` is named ``event.k``, and has no keys."""
+    """A table of shapes in which `k` is named ``event.k`` less a shift, and has no keys."""
 
-    def __init__(self) -> None:
-        self.by_id = PlainShapesById()
+    def __init__(self, shift: int = 0) -> None:
+        self.by_id = PlainShapesById(shift)
 
     def intern(self, name: str, _numbers: Any, _words: Any) -> Shape:
-        return self.by_id[int(name.removeprefix("event.") or 0)]
+        return self.by_id[int(name.removeprefix("event.") or 0) + self.by_id.shift]
 
 
 class PlainShapesById(dict[int, Shape]):
+    def __init__(self, shift: int) -> None:
+        self.shift = shift
+
     def __missing__(self, number: int) -> Shape:
-        return Shape(number, f"event.{number}", (), ())
+        return Shape(number, f"event.{number - self.shift}", (), ())
 
 
-def plain_shapes() -> PlainShapes:
-    return PlainShapes()
+def plain_shapes(shift: int = 0) -> PlainShapes:
+    return PlainShapes(shift)
 
 
 class PlainReader:
-    """A Reader over `columns` made above: shape `k` is named ``event.k``, model `m` is ``model-m``."""
+    """A Reader over `columns` made above: shape `k` is named ``event.k``, model `m` is ``model-m``.
+
+    With a `shift` the shape is ``k + shift``: as in another process, which met other shapes first.
+    """
 
     condition = "default"
     tags = ("t",)
@@ -73,12 +79,13 @@ class PlainReader:
     def identity(self, trial: int) -> Identity:
         return (f"item-{trial}" if trial else None, *[None] * 5)
 
-    def __init__(self) -> None:
+    def __init__(self, shift: int = 0) -> None:
+        self.shift = shift
         self.models: Vocabulary[Any] = Vocabulary((None, None), (None, None))
         self.errors: Vocabulary[str] = Vocabulary("", "")
 
     def name(self, shape: int) -> str:
-        return f"event.{shape}"
+        return f"event.{shape - self.shift}"
 
     def model(self, model: int) -> tuple[str | None, str | None]:
         return ("provider", f"model-{model}") if model else (None, None)
@@ -87,7 +94,7 @@ class PlainReader:
         return f"Error{error}"
 
     def shape_number(self, name: str, _numbers: Any, _words: Any) -> int:
-        return int(name.removeprefix("event."))
+        return int(name.removeprefix("event.")) + self.shift
 
     def model_number(self, _provider: str | None, model: str | None) -> int:
         return int((model or "model-0").removeprefix("model-"))

@@ -1,4 +1,4 @@
-"""The memory store beside its contract: a model to be compared with, crashes at any line, readers in threads."""
+"""The memory store beside its contract: crashes at any line, readers in threads."""
 
 import asyncio
 import itertools
@@ -7,121 +7,15 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from make import PlainReader, columns
 
 from crucible_telemetry.errors import QueryError
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.stores import segments
-from crucible_telemetry.stores.base import Query, Where, matches
+from crucible_telemetry.stores.base import Query, Where
 from crucible_telemetry.stores.memory import MemoryStore
 
 T0 = 1_700_000_000_000_000
-FUTURE_US = 10 * 365 * 86_400_000_000
-
-offsets = st.one_of(
-    st.integers(0, 12), st.integers(-5, 500), st.sampled_from([-(10**12), 10**9, FUTURE_US])
-)
-batches = st.lists(st.tuples(offsets, st.integers(1, 3), st.integers(0, 5)), min_size=1, max_size=9)
-limits = st.integers(1, 12)
-wheres = st.sampled_from(
-    [
-        None,
-        Where(event="event.1"),
-        Where(success=False),
-        Where(predicate=lambda event: event.seq % 3 == 0),
-        Where(event=["event.2", "event.3"], predicate=lambda event: event.seq % 2 == 0),
-    ]
-)
-
-
-async def collected(parts):
-    return [part async for part in parts]
-
-
-class StoreIsASortedList(RuleBasedStateMachine):
-    """Whatever arrives and is asked, the store answers as a plain list of (time, seq) does."""
-
-    @initialize(segment_rows=st.integers(1, 20))
-    def start(self, segment_rows):
-        self.store = MemoryStore(PlainReader(), segment_rows)
-        self.events = []
-        self.past = []
-        self.loop = asyncio.Runner()
-
-    def teardown(self):
-        if hasattr(self, "loop"):
-            self.loop.close()
-
-    @rule(rows=batches)
-    def append(self, rows):
-        first = len(self.events) + 1
-        times, shapes, outcomes = (list(column) for column in zip(*rows, strict=True))
-        times = [T0 + time for time in times]
-        batch = columns(len(rows), first, timestamp_us=times, shape=shapes, outcome=outcomes)
-        self.store.append(batch)
-        self.past.append(batch)
-        self.events += PlainReader().events(batch, range(len(rows)))
-
-    @rule(data=st.data())
-    def repeat(self, data):
-        if self.past:
-            self.store.append(data.draw(st.sampled_from(self.past)))
-
-    @rule(where=wheres, a=offsets, b=offsets, limit=limits)
-    def between(self, where, a, b, limit):
-        low, high = sorted((T0 + a, T0 + b))
-        expected = [e for e in self._fitting(where) if low <= e.timestamp_us <= high]
-        self._agrees(Query(since_us=low, until_us=high, where=where), expected, limit)
-
-    @rule(where=wheres, n=limits, limit=limits)
-    def last_n(self, where, n, limit):
-        self._agrees(Query(last_n=n, where=where), self._fitting(where)[-n:], limit)
-
-    @rule(where=wheres, data=st.data(), limit=limits)
-    def after_seq(self, where, data, limit):
-        seq = data.draw(st.integers(0, len(self.events) + 1))
-        expected = sorted((e for e in self._fitting(where) if e.seq > seq), key=lambda e: e.seq)
-        self._agrees(Query(after_seq=seq, where=where), expected, limit)
-
-    @rule(where=wheres, data=st.data(), limit=limits)
-    def as_it_was(self, where, data, limit):
-        upto = data.draw(st.integers(0, len(self.events)))
-        expected = [e for e in self._fitting(where) if e.seq <= upto]
-        self._agrees(Query(upto_seq=upto, where=where), expected, limit)
-
-    @rule(a=offsets, b=offsets)
-    def cut_columns(self, a, b):
-        low, high = sorted((T0 + a, T0 + b))
-        parts = self.loop.run(collected(self.store.columns(Query(since_us=low, until_us=high))))
-        kept = [e.seq for e in self.events if low <= e.timestamp_us <= high]
-        assert [int(row) for part in parts for row in part.payload.rows()] == kept
-
-    @invariant()
-    def whole(self):
-        if hasattr(self, "store"):
-            self.store._check()
-            assert self.store.last_seq == len(self.events)
-
-    def _fitting(self, where):
-        found = sorted(self.events, key=lambda e: (e.timestamp_us, e.seq))
-        return [e for e in found if where is None or matches(where, e)]
-
-    def _agrees(self, query, expected, limit):
-        found, after = [], None
-        while True:
-            page = self.loop.run(self.store.page(query, after, limit))
-            found += page.events
-            if len(page.events) < limit:
-                break
-            after = page.position
-        assert found == expected
-        assert self.loop.run(self.store.count(query)) == len(expected)
-
-
-TestStoreIsASortedList = StoreIsASortedList.TestCase
-TestStoreIsASortedList.settings = settings(deadline=None, max_examples=150, stateful_step_count=25)
 
 
 class Crash(Exception):

@@ -274,7 +274,7 @@ class KeptStore(WalkedStore, Lasting):
             await checkpoint()
             return place
         assert isinstance(place, Shelf)  # noqa: S101 - nothing else is sealed here
-        found = place.held or self._hands.get(place.first_seq)
+        found = place.held or self._hands.get(place)
         if found is not None:
             await checkpoint()
             return found

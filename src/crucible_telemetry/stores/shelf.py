@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from crucible_telemetry.stores.blocks import BlockInfo
-from crucible_telemetry.stores.segments import Segment
+from crucible_telemetry.stores.segments import Place, Segment
 from crucible_telemetry.stores.spill import Extent
 
 CACHE_BYTES: Final = 64 * 2**20
@@ -42,26 +42,32 @@ class Shelf:
         return cls(info.first_seq, info.last_seq, (info.min_us, info.max_us), info)
 
 
+Run = tuple[int, int]
+"""First and last seq. Both: small blocks at the end are joined, and then begin where a longer one does."""
+
+
 class Hands:
     """Segments read lately, as many as `CACHE_BYTES` allow; used on one loop, or under its caller's care."""
 
     def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._segments: OrderedDict[int, Segment] = OrderedDict()
+        self._segments: OrderedDict[Run, Segment] = OrderedDict()
         self._bytes = 0
 
-    def get(self, first_seq: int) -> Segment | None:
-        """The segment that begins there, if it is in hand."""
-        segment = self._segments.get(first_seq)
+    def get(self, place: Place) -> Segment | None:
+        """The segment of these events, if it is in hand."""
+        run = (place.first_seq, place.last_seq)
+        segment = self._segments.get(run)
         if segment is not None:
-            self._segments.move_to_end(first_seq)
+            self._segments.move_to_end(run)
         return segment
 
     def put(self, segment: Segment) -> None:
         """Take one, and let go of the ones that were used longest ago."""
-        if segment.first_seq in self._segments:
+        run = (segment.first_seq, segment.last_seq)
+        if run in self._segments:
             return
-        self._segments[segment.first_seq] = segment
+        self._segments[run] = segment
         self._bytes += size_of(segment)
         while self._bytes > self._most_bytes and len(self._segments) > 1:
             _, oldest = self._segments.popitem(last=False)
