@@ -14,7 +14,7 @@ from crucible_telemetry.errors import CrucibleError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "replay", "exports", "compare", "events")
+COMMANDS = ("demo", "replay", "labs", "exports", "compare", "query", "events")
 """The modules of this folder that add commands, in the order ``--help`` shows them."""
 
 EXTRAS = {

@@ -9,10 +9,13 @@ import msgspec
 import typer
 
 from crucible_telemetry.cli.output import console
+from crucible_telemetry.cli.sources import is_lab, opened
 from crucible_telemetry.cli.where import parse_where
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.experiment.loaded import Loaded, load
+from crucible_telemetry.experiment.loaded import load
+from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.export.files import files_beside
+from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.stores.base import Where
 
 Terms = Annotated[
@@ -26,12 +29,14 @@ Which = Annotated[
     str | None,
     typer.Option(metavar="ID", help="Experiment to read, where a file holds several."),
 ]
-One = Annotated[Path, typer.Argument(metavar="FILE", help="A file replay or export wrote.")]
 
 
 def show(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Files replay or export wrote.")
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="LAB [EXPERIMENT…] | FILE…", help="Experiments of a lab, or files of events."
+        ),
     ],
     *,
     by: Annotated[
@@ -45,36 +50,60 @@ def show(
     if by not in (None, "event"):
         raise ConfigurationError("--by", f"want event, not {by!r}")
     chosen = parse_where(where or ())
-    anyio.run(partial(_show, files, by, chosen, experiment, as_json=as_json))
+    told = _show_lab if is_lab(sources[0]) else _show
+    anyio.run(partial(told, sources, by, chosen, experiment, as_json=as_json))
 
 
 async def _show(
-    files: list[Path],
+    sources: list[str],
     by: str | None,
     where: Where | None,
     experiment: str | None,
     *,
     as_json: bool,
 ) -> None:
-    out = console()
+    files = [Path(source) for source in sources]
     trials = {beside for path in files for beside in files_beside(path)}
     for path in files:
-        if path in trials:  # as `*.jsonl` names them; they are no events
-            continue
-        exp = await load(path, experiment=experiment)
-        summary = await exp.metrics(where, by=by)
-        if as_json:
-            print_json({"file": str(path), "experiment": exp.name, "summary": summary.to_dict()})
-        else:
-            out.print(
-                _title(path, exp), markup=False, highlight=False, soft_wrap=True, style="bold"
+        if path not in trials:  # as `*.jsonl` names them; they are no events
+            exp = await load(path, experiment=experiment)
+            _tell(
+                f"{path}: {exp.name}",
+                {"file": str(path)},
+                exp,
+                await exp.metrics(where, by=by),
+                as_json=as_json,
             )
-            out.print(str(summary), markup=False, highlight=False, soft_wrap=True, end="\n\n")
 
 
-def _title(path: Path, exp: Loaded) -> str:
+async def _show_lab(
+    sources: list[str],
+    by: str | None,
+    where: Where | None,
+    experiment: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    url, *names = sources
+    async with opened(url, [*names, experiment]) as experiments:
+        for exp in experiments:
+            summary = await exp.metrics(where, by=by)
+            told = {"lab": url, "id": exp.id, "state": exp.state.value}
+            _tell(
+                f"{exp.id}: {exp.spec.name}, {exp.state.value}", told, exp, summary, as_json=as_json
+            )
+
+
+def _tell(
+    title: str, told: dict[str, str], exp: Questions, summary: Summary, *, as_json: bool
+) -> None:
+    if as_json:
+        print_json({**told, "experiment": exp.spec.name, "summary": summary.to_dict()})
+        return
+    out = console()
     words = ", ".join((exp.spec.condition, *exp.spec.tags))
-    return f"{path}: {exp.name} ({words})"
+    out.print(f"{title} ({words})", markup=False, highlight=False, soft_wrap=True, style="bold")
+    out.print(str(summary), markup=False, highlight=False, soft_wrap=True, end="\n\n")
 
 
 def print_json(value: Any) -> None:
@@ -82,10 +111,15 @@ def print_json(value: Any) -> None:
     typer.echo(msgspec.json.encode(value).decode())
 
 
-def export(
-    file: One,
+def export(  # noqa: PLR0913 - options of a command
+    source: Annotated[str, typer.Argument(metavar="LAB|FILE", help="A lab, or a file of events.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="EXPERIMENT", help="Of a lab: which, by id or name.")
+    ] = None,
     *,
-    to: Annotated[Path, typer.Option(help="The file to write: .csv .jsonl (.gz .zst).")],
+    to: Annotated[
+        Path, typer.Option(help="The file to write: .csv .jsonl (.gz .zst) .parquet .arrow.")
+    ],
     columns: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Columns to write, in this order.")
     ] = None,
@@ -98,24 +132,28 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a file anew: as CSV or JSON Lines, some columns or some events of it.
+    """Write an experiment of a lab to a file, or a file anew: some columns or some events of it.
 
-    Trials that stand beside it, in FILE.trials.jsonl, are written beside again.
+    Its trials are written beside, to FILE.trials.jsonl.
     """
-    names = None if columns is None else [name.strip() for name in columns.split(",")]
-    if to.exists() and file.exists() and to.samefile(file):
+    names = None if columns is None else [column.strip() for column in columns.split(",")]
+    if to.exists() and Path(source).exists() and to.samefile(source):
         raise ConfigurationError("--to", f"{to} is the file that is read")
     wishes = {"columns": names, "where": parse_where(where or ()), "what": what}
-    written = anyio.run(_export, file, to, experiment, wishes)
+    written = anyio.run(_export, source, to, name or experiment, wishes)
     console().print(written, highlight=False, markup=False, soft_wrap=True)
 
 
-async def _export(file: Path, to: Path, experiment: str | None, wishes: dict[str, Any]) -> str:
-    exp = await load(file, experiment=experiment)
-    path = await exp.export(to, **wishes)
-    if wishes["what"] == "trials":
-        return f"{len(await exp.trials()):,} trials written to {path}"
-    return f"{await exp.count_events(wishes['where']):,} events written to {path}"
+async def _export(source: str, to: Path, experiment: str | None, wishes: dict[str, Any]) -> str:
+    async with opened(source, [experiment]) as experiments:
+        if len(experiments) != 1:
+            there = ", ".join(one.id for one in experiments) or "none"
+            raise ConfigurationError("EXPERIMENT", f"say which one: there are {there}")
+        exp = experiments[0]
+        path = await exp.export(to, **wishes)
+        if wishes["what"] == "trials":
+            return f"{len(await exp.trials()):,} trials written to {path}"
+        return f"{await exp.count_events(wishes['where']):,} events written to {path}"
 
 
 def add(app: typer.Typer) -> None:

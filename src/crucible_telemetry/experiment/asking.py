@@ -13,7 +13,7 @@ from crucible_telemetry.experiment.taking import table_of
 from crucible_telemetry.export import relations
 from crucible_telemetry.export.relations import EVENTS, EXPERIMENTS, TRIALS, EventTable
 from crucible_telemetry.export.result import QueryResult
-from crucible_telemetry.export.sql import MEMORY_BYTES, Made, Parameters, Relation, answered
+from crucible_telemetry.export.sql import Made, Parameters, Relation, answered
 from crucible_telemetry.export.walk import Walk
 from crucible_telemetry.export.writing import Wishes
 
@@ -21,8 +21,8 @@ from crucible_telemetry.export.writing import Wishes
 async def ask(
     experiments: Sequence[Questions],
     query: str,
-    parameters: Parameters = None,
-    memory_bytes: int = MEMORY_BYTES,
+    parameters: Parameters,
+    memory_bytes: int,
 ) -> QueryResult:
     """The answer to a query over ``events``, ``trials`` and ``experiments`` as they are at this moment."""
     walks = [await one._moment(Wishes()) for one in experiments]

@@ -21,7 +21,6 @@ from crucible_telemetry.errors import QueryError
 from crucible_telemetry.export.result import QueryResult
 from crucible_telemetry.runtime.loops import Signal
 
-MEMORY_BYTES: Final = 2**30
 BATCH_ROWS: Final = 65_536
 _AGAIN_S: Final = 0.05
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -47,8 +46,8 @@ class Relation:
 async def answered(
     query: str,
     relations: Sequence[Relation],
-    parameters: Parameters = None,
-    memory_bytes: int = MEMORY_BYTES,
+    parameters: Parameters,
+    memory_bytes: int,
 ) -> QueryResult:
     """The answer to one query; `QueryError` for what is none, is wrong, or needs more than `memory_bytes`.
 
@@ -88,6 +87,7 @@ class _Running:
             self._connection.interrupt()  # again and again: it may not have begun when we first said so
             with anyio.move_on_after(_AGAIN_S):
                 await self._ended.wait()
+        self._connection.close()  # here, since nobody may interrupt one that is closed
         for batches in self._opened:
             await batches.aclose()
 
@@ -104,7 +104,6 @@ class _Running:
         except Exception as error:  # noqa: BLE001 - raised where it was asked for
             return error
         finally:
-            self._connection.close()
             self._ended.set()
 
     def _table(self, query: str, parameters: Parameters) -> pa.Table:

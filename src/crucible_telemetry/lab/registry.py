@@ -14,6 +14,7 @@ from crucible_telemetry.compare import Comparison
 from crucible_telemetry.compare.run import asked, compare
 from crucible_telemetry.errors import ConfigurationError, LabClosed, UnknownExperiment
 from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.experiment.querying import MEMORY_BYTES, query_experiments
 from crucible_telemetry.experiment.together import export_together
 from crucible_telemetry.export.result import QueryResult
 from crucible_telemetry.lab.options import arms_of, listed
@@ -206,7 +207,7 @@ class Registry:
         parameters: Sequence[Any] | Mapping[str, Any] | None = None,
         *,
         experiments: Iterable[str] | None = None,
-        memory_bytes: int = 2**30,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> QueryResult:
         """The answer to one SQL query (DuckDB, extra ``[sql]``) over these experiments, by id, or over all.
 
@@ -216,13 +217,6 @@ class Registry:
         stand for `parameters`. It sees what was emitted before the call, and reads only: anything but a
         query, and any file, is refused (`QueryError`), as is what needs more than `memory_bytes`.
         """
-        try:
-            from crucible_telemetry.experiment.asking import ask  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as missing:
-            raise ConfigurationError(
-                "sql", f"needs the package {missing.name}: pip install 'crucible-telemetry[sql]'"
-            ) from None
         chosen = self._experiments if experiments is None else listed("experiments", experiments)
-        return await ask(
-            [self.get_experiment(one) for one in chosen], query, parameters, memory_bytes
-        )
+        those = [self.get_experiment(one) for one in chosen]
+        return await query_experiments(those, query, parameters, memory_bytes)

@@ -1,0 +1,73 @@
+"""Where a command reads from: files that were written, or experiments of a lab's file or server."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.experiment import Experiment
+from crucible_telemetry.experiment.loaded import load
+from crucible_telemetry.experiment.questions import Questions
+from crucible_telemetry.lab import Lab
+
+SQLITE: Final = b"SQLite format 3\0"
+"""How a lab's file begins (sqlite.org, "Database File Format")."""
+LAB_HELP: Final = "A lab: its file, sqlite:///FILE or postgresql://…"
+
+LabUrl = Annotated[str, typer.Argument(metavar="LAB", help=LAB_HELP)]
+Chosen = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT", help="Its id, the beginning of that, or its name.")
+]
+
+
+def is_lab(source: str) -> bool:
+    """Whether it is a server, or a file of a lab."""
+    if "://" in source:
+        return True
+    try:
+        with Path(source).open("rb") as file:
+            return file.read(len(SQLITE)) == SQLITE
+    except OSError:
+        return False
+
+
+def viewed(url: str) -> Lab:
+    """The lab there, to be read; `ConfigurationError` for what is none."""
+    if not is_lab(url):
+        why = "holds no lab" if Path(url).exists() else "is not there"
+        raise ConfigurationError("LAB", f"{url} {why}")
+    return Lab(url, read_only=True)
+
+
+def chosen(lab: Lab, wanted: str) -> Experiment:
+    """The experiment of this id, of an id that begins so, or of this name; `ConfigurationError` where that is not one."""
+    there = lab.list_experiments()
+    for fits in (
+        [one for one in there if one.id == wanted],
+        [one for one in there if one.name == wanted],
+        [one for one in there if one.id.startswith(wanted)],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            raise ConfigurationError("EXPERIMENT", f"{wanted!r} may be {_ids(fits)}: say which")
+    raise ConfigurationError("EXPERIMENT", f"no {wanted!r} here; there are {_ids(there) or 'none'}")
+
+
+def _ids(experiments: Sequence[Experiment]) -> str:
+    shown = ", ".join(one.id for one in experiments[:10])
+    return f"{shown} and {len(experiments) - 10} more" if len(experiments) > 10 else shown
+
+
+@asynccontextmanager
+async def opened(source: str, names: Iterable[str | None]) -> AsyncIterator[list[Questions]]:
+    """Experiments of a lab by name, all when none is named; of a file the one named (None: its only one)."""
+    wanted = [name for name in names if name is not None]
+    if not is_lab(source):
+        yield [await load(source, experiment=next(iter(wanted), None))]
+        return
+    async with viewed(source) as lab:
+        yield [chosen(lab, name) for name in wanted] or list(lab.list_experiments())

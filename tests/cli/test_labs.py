@@ -1,0 +1,182 @@
+"""``crucible list, show, export, sql, archive, restore, prune``, on a lab's file."""
+
+import csv
+import io
+import json
+
+import anyio
+import pytest
+from typer.testing import CliRunner
+
+import crucible_telemetry as ct
+from crucible_telemetry import cli
+
+WIDE = 80
+
+
+def ran(*words, stdin=None):
+    app = cli.application()
+    return CliRunner().invoke(
+        app, [*map(str, words)], catch_exceptions=False, input=stdin, env={"COLUMNS": str(WIDE)}
+    )
+
+
+def crucible(*words):
+    """The output; errors of the library are raised as they are."""
+    result = ran(*words)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """The file of a lab with two arms, and the summaries of both by name."""
+    path = tmp_path / "runs.db"
+    figures = {}
+
+    async def fill():
+        async with ct.Lab(path) as lab:
+            for name, condition in (("base", "control"), ("new [x]", "treatment")):
+                async with lab.experiment(name, condition=condition, tags=["h1"]) as exp:
+                    for i in range(10):
+                        async with exp.trial(item=f"q{i}") as trial:
+                            async with ct.llm_call(provider="openai", model="gpt-4o") as call:
+                                call.usage(input_tokens=i, output_tokens=1)
+                                call.cost(0.25)
+                            trial.score(correct=i % 2 == 0)
+                    await ct.execute("a.b", {"n": 1}, {"formula": "=1+1"})
+                figures[name] = await exp.metrics()
+
+    anyio.run(fill)
+    return path, figures
+
+
+def test_list_says_what_there_is_at_80_columns_and_as_json(lab):
+    path, figures = lab
+    shown = crucible("list", path)
+    assert max(map(len, shown.splitlines())) <= WIDE
+    assert [line.split()[1:4] for line in shown.splitlines()[1:]] == [
+        ["control", "stopped", "21"],
+        ["treatment", "stopped", "21"],
+    ]
+    rows = [json.loads(line) for line in crucible("list", path, "--json").splitlines()]
+    assert [row["name"] for row in rows] == ["base", "new [x]"]
+    assert [row["cost_usd"] for row in rows] == [one.cost.total for one in figures.values()]
+    assert [row["trials"] for row in rows] == [10, 10]
+    assert len(crucible("list", path, "--condition", "control").splitlines()) == 2
+    assert crucible("list", path, "--state", "running") == "no experiments\n"
+
+
+def test_show_finds_an_experiment_by_name_or_by_how_its_id_begins(lab):
+    path, figures = lab
+    told = json.loads(crucible("show", path, "base", "--json"))
+    assert told["summary"] == json.loads(json.dumps(figures["base"].to_dict()))
+    assert str(figures["new [x]"]) in crucible("show", path, told["id"].replace("base", "new")[:3])
+    assert crucible("show", path).count("stopped (") == 2
+    with pytest.raises(ct.ConfigurationError, match="no 'nobody' here; there are base-"):
+        crucible("show", path, "nobody")
+
+
+def test_a_name_that_two_experiments_have_is_asked_back(lab):
+    path, _ = lab
+
+    async def again():
+        async with ct.Lab(path) as same, same.experiment("base"):
+            pass
+
+    anyio.run(again)
+    with pytest.raises(ct.ConfigurationError, match=r"'base' may be base-\w+, base-\w+: say which"):
+        crucible("show", path, "base")
+
+
+def test_export_writes_one_experiment_of_a_lab(lab, tmp_path):
+    path, _ = lab
+    out = tmp_path / "base.csv"
+    assert crucible("export", path, "base", "--to", out) == f"21 events written to {out}\n"
+    assert len(out.read_text().splitlines()) == 22
+    with pytest.raises(ct.ConfigurationError, match="say which one"):
+        crucible("export", path, "--to", out)
+    with pytest.raises(ct.ConfigurationError, match="file that is read"):
+        crucible("export", path, "base", "--to", path, "--what", "events")
+
+
+def test_sql_prints_a_table_csv_or_json(lab):
+    pytest.importorskip("duckdb", reason="the extra [sql] is not installed")
+    path, _ = lab
+    query = "select model, sum(cost_usd) as usd, count(*) as n from events where success group by 1"
+    assert crucible("sql", path, query).split() == ["model", "usd", "n", "gpt-4o", "5", "20"]
+    assert crucible("sql", path, query, "--csv") == "model,usd,n\ngpt-4o,5.0,20\n"
+    assert json.loads(crucible("sql", path, query, "--json")) == {
+        "model": "gpt-4o",
+        "usd": 5,
+        "n": 20,
+    }
+    one = crucible("sql", path, "select count(*) from events", "--experiment", "base", "--csv")
+    assert one.split() == ["count_star()", "21"]
+    with pytest.raises(ct.QueryError, match="not DROP"):
+        crucible("sql", path, "drop table events")
+
+
+def test_a_row_wider_than_the_terminal_is_a_block_of_lines(lab):
+    pytest.importorskip("duckdb", reason="the extra [sql] is not installed")
+    shown = crucible("sql", lab[0], "select * from events order by seq desc limit 1").splitlines()
+    assert shown[0].startswith("─ row 1")
+    assert any(line.split() == ["event_name", "a.b"] for line in shown)
+
+
+def test_f31_csv_of_a_query_holds_no_formula(lab):
+    pytest.importorskip("duckdb", reason="the extra [sql] is not installed")
+    query = "select metadata->>'formula' as f from events where event_name = 'a.b' limit 1"
+    assert list(csv.reader(io.StringIO(crucible("sql", lab[0], query, "--csv")))) == [
+        ["f"],
+        ["'=1+1"],
+    ]
+
+
+def test_sql_asks_a_file_of_events_too(lab, tmp_path):
+    pytest.importorskip("duckdb", reason="the extra [sql] is not installed")
+    out = tmp_path / "base.jsonl"
+    crucible("export", lab[0], "base", "--to", out)
+    query = (
+        "select count(*), sum(cost_usd), (select avg(scores['correct']) from trials) from events"
+    )
+    assert crucible("sql", out, query, "--csv").splitlines()[1] == "21,2.5,0.5"
+
+
+def test_an_archive_leaves_and_comes_back_and_what_is_archived_is_pruned(lab, tmp_path):
+    pytest.importorskip("pyarrow", reason="the extra [parquet] is not installed")
+    path, figures = lab
+    folder, other = tmp_path / "archive", tmp_path / "other.db"
+    assert "21 events archived" in crucible("archive", path, "base", folder)
+    assert "21 events restored" in crucible("restore", other, folder)
+    told = json.loads(crucible("show", other, "base", "--json"))["summary"]
+    assert told["latency"] == json.loads(json.dumps(figures["base"].to_dict()))["latency"]
+    assert crucible("prune", path, "--older-than", "1d", "--yes") == "0 to delete\n"
+    assert "1 to delete" in crucible("prune", path, "--older-than", "0.001s", "--dry-run")
+    refused = ran("prune", path, "--older-than", "0.001s", stdin="n\n")
+    assert refused.exit_code == 1
+    assert len(crucible("list", path).splitlines()) == 3
+    assert "1 deleted" in crucible("prune", path, "--older-than", "0.001s", "--yes")
+    assert len(crucible("list", path).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "{no}"),
+        ("archive", "{no}", "a", "x"),
+        ("prune", "{no}", "--older-than", "1d"),
+        ("list", "{text}"),
+        ("prune", "{lab}", "--older-than", "soon"),
+        ("sql", "{lab}", "select 1", "--csv", "--json"),
+    ],
+)
+def test_what_is_no_lab_or_no_age_is_one_line_and_makes_no_file(words, lab, tmp_path):
+    text = tmp_path / "x.txt"
+    text.write_text("hello")
+    before = {path.name for path in tmp_path.iterdir()}
+    given = [word.format(no=tmp_path / "no.db", text=text, lab=lab[0]) for word in words]
+    with pytest.raises(ct.CrucibleError) as told:
+        crucible(*given)
+    assert "\n" not in str(told.value)
+    assert {path.name for path in tmp_path.iterdir()} - before <= {"runs.db-wal", "runs.db-shm"}
