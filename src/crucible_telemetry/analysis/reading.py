@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
-from itertools import islice
 from typing import Any, Final
 
 from anyio.lowlevel import checkpoint
@@ -41,8 +40,6 @@ from crucible_telemetry.stores.memory import MemoryStore
 PAGE: Final = 4096
 AT_ONCE: Final = 131_072
 """Events whose figures are made with all of them in memory; of more only where they are there anyway."""
-ROWS: Final = 64
-"""Windows made between two looks at the loop: a few milliseconds."""
 Span = tuple[int | None, int | None]
 
 
@@ -197,10 +194,10 @@ class Reading:
         )
 
 
-async def _in_turns(rows: Iterator[WindowRow]) -> list[WindowRow]:
-    """All of them; the loop gets its turn between some and the next."""
+async def _in_turns(steps: Iterator[list[WindowRow]]) -> list[WindowRow]:
+    """All rows; the loop gets its turn between some and the next."""
     found: list[WindowRow] = []
-    while some := list(islice(rows, ROWS)):
+    for some in steps:
         found += some
         await checkpoint()
     return found

@@ -261,6 +261,7 @@ class Durable:
     async def save(self) -> None:
         """The last commit."""
         self.writer.retire()
+        self.writer.sweep()
         await self.writer.commit()
 
     async def leave(self) -> None:

@@ -110,7 +110,7 @@ class Restoring(Starting):
             return
         store.news = _Whole(packed(record), trials)
         try:
-            trouble = await self._durable.writer.settled()
+            trouble = await store.settled()
             if trouble is not None:
                 raise trouble
         finally:

@@ -12,7 +12,7 @@ import numpy as np
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from crucible_telemetry.errors import StoreDamaged
+from crucible_telemetry.errors import StoreDamaged, StoreError
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import Tally, log
 from crucible_telemetry.events.shape import SHAPES, ShapeTable
@@ -116,8 +116,8 @@ class KeptStore(WalkedStore, Lasting):
         if fresh is None:
             return
         self._state = self._state.plus(fresh, self._segment_rows, Shelf.of)
+        self._writer.touch(self.id)
         if not self.full:
-            self._writer.wake()
             return
         self._writer.hurry()
         if self.waiting_rows - self.spilled_rows >= SPILL_ROWS:
@@ -126,7 +126,7 @@ class KeptStore(WalkedStore, Lasting):
     def touch(self) -> None:
         """Something beside the events has changed: life, a trial. From any thread."""
         self._touches.add()
-        self._writer.wake()
+        self._writer.touch(self.id)
 
     async def commit(self) -> None:
         """See `Store.commit`; what is beside the events too."""
@@ -253,7 +253,7 @@ class KeptStore(WalkedStore, Lasting):
             self.news.written()
         self.written_seq = max(self.written_seq, sent.upto_seq)
         if self.totals.wanted and self.totals.upto_seq < self.written_seq:
-            self._writer.wake()
+            self._writer.touch(self.id)
         self.room.set()
 
     def _let_go(self, shelf: Shelf, info: BlockInfo) -> None:
@@ -315,9 +315,14 @@ class KeptStore(WalkedStore, Lasting):
             return totals.upto_seq == self.written_seq
         totals.wanted = True
         while totals.wanted and totals.upto_seq < self.written_seq:
-            if await self._writer.settled() is not None:
+            if await self.settled() is not None:
                 return False
         return totals.wanted
+
+    async def settled(self) -> StoreError | None:
+        """See `Lasting.settled`; what is beside the events is written too."""
+        self._writer.touch(self.id)
+        return await super().settled()
 
     async def close(self, *, delete: bool = False) -> None:
         """Commit and take nothing more; with `delete` forget the experiment and all it has."""

@@ -167,6 +167,7 @@ class Totals:
         self, level_s: int, since_us: int, until_us: int
     ) -> AsyncIterator[dict[int, Bucket]]:
         """What is on the disk of a level by start, ``since_us <= start < until_us``: some at a time."""
+        until_us = min(until_us, self._newest.get(level_s, until_us) + 1)
         pages = 1
         while since_us < until_us:
             end_us = min(until_us, since_us + pages * PAGE * level_s * US_PER_S)

@@ -6,13 +6,16 @@ and is gathered again. What waits is bounded: a store that holds too much is `fu
 leaves events in the mailbox.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
 
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.stores.blocks import BlockInfo
 from crucible_telemetry.stores.committing import INTERVAL_S, Committer
 from crucible_telemetry.stores.keeping import ExperimentChange, Keep
+
+SWEEP_NS: Final = 1_000_000_000
+"""A member that was not touched is asked as often as this while there are commits."""
 
 
 class Member(Protocol):
@@ -44,10 +47,41 @@ class Writer(Committer):
         super().__init__(interval_s)
         self.keep = keep
         self.members: dict[str, Member] = {}
+        self._touched: dict[str, None] = {}
+        self._swept_ns: int | None = None
+
+    def touch(self, member_id: str) -> None:
+        """Something of this member is to be written. From any thread."""
+        self._touched[member_id] = None
+        self.wake()
+
+    def sweep(self) -> None:
+        """Have the next commit ask all members, whether touched or not."""
+        self._swept_ns = None
 
     async def _commit(self) -> None:
+        # One dict for ever, emptied one by one: other threads add to it meanwhile.
+        touched: dict[str, None] = {}
+        while self._touched:
+            touched.update([self._touched.popitem()])
+        try:
+            await self._write(self._due(touched))
+        except BaseException:
+            self._touched.update(touched)
+            self.sweep()
+            raise
+
+    def _due(self, touched: Iterable[str]) -> list[Member]:
+        """The members that were touched; once in a while all, since records change without a word."""
+        now_ns = monotonic_ns()
+        if self._swept_ns is None or now_ns - self._swept_ns > SWEEP_NS:
+            self._swept_ns = now_ns
+            return list(self.members.values())
+        return [self.members[one] for one in touched if one in self.members]
+
+    async def _write(self, due: Sequence[Member]) -> None:
         gathered, changes = [], []
-        for member in list(self.members.values()):
+        for member in due:
             change = await member.gather()
             if change is not None:
                 gathered.append(member)
