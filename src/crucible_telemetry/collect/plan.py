@@ -7,6 +7,7 @@ import anyio
 
 from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.events.odd import encodable
 from crucible_telemetry.events.scope import mix
 from crucible_telemetry.runtime.loops import LoopHandle
 
@@ -49,7 +50,7 @@ def order_trials(
 def _names(items: Iterable[object]) -> list[str]:
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         raise ConfigurationError("items", f"want a list of items, not {items!r}")
-    names = [str(item) for item in items]
+    names = [encodable(str(item)) for item in items]
     if len(set(names)) < len(names):
         raise ConfigurationError(
             "items", "an item comes twice: it is what pairs trials, so it must be unique"

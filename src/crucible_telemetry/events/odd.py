@@ -63,7 +63,7 @@ def text_of(value: object, form: Any = str) -> str:
         text = form(value)
     except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything
         text = f"<{type(value).__qualname__}: {type(error).__name__} in its {form.__name__}>"
-    return _utf8(text[:MAX_REPR])
+    return encodable(text[:MAX_REPR])
 
 
 def told(error: BaseException) -> str:
@@ -71,7 +71,7 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text_of(error)}"
 
 
-def _utf8(text: str) -> str:
+def encodable(text: str) -> str:
     """The text with lone surrogates written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -92,7 +92,7 @@ def plain_mapping(value: object, *, deep: bool = False) -> dict[str, Any]:
 
 def plain_key(key: object) -> str:
     """A key as encodable text, at most `MAX_KEY` characters and a hash of the rest."""
-    text = _utf8(key) if isinstance(key, str) else text_of(key)
+    text = encodable(key) if isinstance(key, str) else text_of(key)
     if len(text) <= MAX_KEY:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -107,7 +107,7 @@ def plain(value: Any, depth: int, around: frozenset[int] = frozenset()) -> Any:
     """
     kind = type(value)
     if kind is str:
-        return _utf8(value)
+        return encodable(value)
     if kind is int:
         return value if -(2**63) <= value < 2**64 else {MARK_INTEGER: _digits(value)}
     if kind in _PLAIN:

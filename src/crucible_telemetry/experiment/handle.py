@@ -21,6 +21,7 @@ from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.collect.trials import TrialRecord, Trials
 from crucible_telemetry.errors import ExperimentFailed, LabClosed, RestartsExhausted, no_attribute
 from crucible_telemetry.events.mailbox import Gate
+from crucible_telemetry.events.odd import encodable
 from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import Name, close_route
 from crucible_telemetry.events.scope import current_scope
@@ -171,8 +172,8 @@ class Experiment(Questions, Archives):
     ) -> Trial:
         """One run of one item; opens this experiment's scope, and its identity is on all events inside."""
         identity = {
-            "item": str(item), "repeat": repeat, "attempt": attempt,
-            "session": session, "user": user, "cohort": cohort,
+            "item": encodable(str(item)), "repeat": repeat, "attempt": attempt,
+            "session": _word(session), "user": _word(user), "cohort": _word(cohort),
         }  # fmt: skip
         return Trial(self, self._trials, self._collector, identity)
 
@@ -325,6 +326,11 @@ class Experiment(Questions, Archives):
             self._cleaned_up = True
             self._wake_subscribers()
         await self._collector.store.close(delete=not keep_data)
+
+
+def _word(text: str | None) -> str | None:
+    """An id that any file takes."""
+    return None if text is None else encodable(str(text))
 
 
 def _crash(failure: BaseException | None) -> str:
