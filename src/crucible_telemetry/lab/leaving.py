@@ -36,7 +36,11 @@ class Leaving(Registry):
     async def _settle(self, collector: Collector) -> None:
         """Make durable what is new of an experiment, and say so when that cannot be done now."""
         store = collector.store
-        trouble = await store.settled() if isinstance(store, Lasting) else None
+        if not isinstance(store, Lasting):
+            return
+        trouble: object = f"it did not answer in {self._close_timeout_s:g} s"
+        with anyio.move_on_after(self._close_timeout_s):
+            trouble = await store.settled()
         if trouble is not None:
             one = collector.reader.experiment_id
             log.warning("experiment %r is not durable yet: %s", one, trouble)

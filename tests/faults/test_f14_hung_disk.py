@@ -1,0 +1,102 @@
+"""F14: a disk that hangs or is full keeps neither emitters nor a close; what is not saved is said, per experiment."""
+
+import asyncio
+import threading
+import time
+
+import apsw
+import pytest
+
+import crucible_telemetry as ct
+from crucible_telemetry.stores.sqlite import SqliteKeep
+
+pytestmark = pytest.mark.asyncio
+NAME = "fault.numbered"
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """Writes hang while this is set."""
+    hung, go_on = threading.Event(), threading.Event()
+    plain = SqliteKeep._write
+
+    def write(self, change):
+        if hung.is_set():
+            go_on.wait(30)
+        return plain(self, change)
+
+    monkeypatch.setattr(SqliteKeep, "_write", write)
+    yield hung
+    go_on.set()
+
+
+async def emitted(exp, numbers):
+    with exp.scope():
+        for number in numbers:
+            await ct.execute(NAME, {"n": number})
+
+
+async def test_f14_a_close_returns_in_time_and_names_what_is_not_saved(tmp_path, hanging):
+    lab = await ct.Lab(tmp_path / "runs.db", close_timeout_s=0.5).open()
+    one = await lab.start_experiment("one", capture="scope")
+    two = await lab.start_experiment("two", capture="scope")
+    await emitted(one, range(5))
+    await one.flush()
+    hanging.set()
+    await emitted(one, range(5, 8))
+    await emitted(two, range(2))
+    done = await two.flush(0.2)
+    assert done.timed_out
+    began = time.monotonic()
+    report = await lab.close()
+    assert time.monotonic() - began < 1.5
+    assert report[one.id].startswith("3 events are not on the disk")
+    assert report[two.id].startswith("2 events are not on the disk")
+    assert await lab.close() == report
+
+
+async def test_f14_a_stop_and_a_start_wait_for_a_hung_disk_as_long_as_they_are_told(
+    tmp_path, hanging
+):
+    async with ct.Lab(tmp_path / "runs.db", close_timeout_s=0.3) as lab:
+        exp = await lab.start_experiment("one", capture="scope")
+        hanging.set()
+        await emitted(exp, range(3))
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(lab.start_experiment("two", capture="scope"), 0.2)
+        await exp.stop()
+        assert exp.state == "stopped"
+        assert time.monotonic() - began < 2
+
+
+async def test_f03_a_file_that_is_locked_is_told_of_within_a_second_and_loses_nothing(tmp_path):
+    heard = []
+    ct.attach("locked", "crucible.store.*", lambda event, *_: heard.append(event))
+    path = tmp_path / "runs.db"
+    try:
+        async with ct.Lab(path) as lab:
+            exp = await lab.start_experiment("one", capture="scope")
+            await emitted(exp, range(3))
+            await exp.flush()
+            other = apsw.Connection(str(path))
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            await emitted(exp, range(3, 9))
+            while exp.health().store.state == "ok":
+                assert time.monotonic() - began < 1
+                await asyncio.sleep(0.02)
+            assert heard == ["crucible.store.waiting"]
+            assert (await exp.flush()).failed == 6
+            assert [e.measurements["n"] for e in await exp.events()] == list(range(9))
+            other.execute("ROLLBACK")
+            other.close()
+            while not (await exp.flush()).complete:
+                assert time.monotonic() - began < 10
+            assert exp.health().store.state == "ok"
+            assert heard == ["crucible.store.waiting", "crucible.store.recovered"]
+    finally:
+        ct.detach("locked")
+    async with ct.Lab(path) as lab:
+        (exp,) = lab.list_experiments()
+        assert [e.measurements["n"] for e in await exp.events()] == list(range(9))

@@ -1,0 +1,66 @@
+"""F16: children of a process whose durable lab is open neither write to its file nor hang; ids stay unique."""
+
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+FORKING = """
+import asyncio, gc, multiprocessing, os, sys
+import crucible_telemetry as ct
+
+def child(pipe=None):
+    for number in range(100):
+        ct.execute_nowait("fault.numbered", {"n": 1_000 + number})
+    gc.collect()
+
+async def main(url, how):
+    async with ct.Lab(url) as lab:
+        exp = await lab.start_experiment("parent")
+        for number in range(100):
+            await ct.execute("fault.numbered", {"n": number})
+        if how != "os.fork":
+            process = multiprocessing.get_context(how).Process(target=child)
+            process.start()
+            await asyncio.to_thread(process.join, 20)
+            assert process.exitcode == 0, process.exitcode
+        elif (pid := os.fork()) == 0:
+            child()
+            asyncio.set_event_loop(None)
+            del lab, exp
+            sys.exit(0)  # with all of the interpreter's clean-up
+        else:
+            assert os.waitpid(pid, 0)[1] == 0
+        for number in range(100, 200):
+            await ct.execute("fault.numbered", {"n": number})
+        assert (await exp.flush()).complete
+        assert [event.measurements["n"] for event in await exp.events()] == list(range(200))
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["os.fork", "fork", "spawn"])
+def test_f16_a_child_leaves_the_parents_file_alone(how, tmp_path):
+    if how != "os.fork" and how not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {how} here")
+    script, url = tmp_path / "forking.py", tmp_path / "runs.db"
+    script.write_text(FORKING)
+    done = subprocess.run(
+        [sys.executable, script, url, how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(url) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert file.execute("SELECT sum(rows) FROM blocks").fetchone() == (200,)
+        assert file.execute("SELECT count(*), state FROM experiments").fetchone() == (1, "stopped")
+    file.close()
