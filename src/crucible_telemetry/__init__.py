@@ -7,6 +7,7 @@ An event's way through the house::
     3 · keep      stores/      in order of (time, seq)        3 · count   metrics/   the live board
     4 · understand analysis/   windows, figures at rest       4 · take away export/  files
                    stats/      arrays in, estimates with intervals out; knows nothing of events
+                   compare/    experiments side by side: units, design, method, result
 
     experiment/  the handle users hold     lab/  puts the pieces together and owns the tree
     runtime/     the ground: actors and supervisors, which know nothing of telemetry

@@ -9,7 +9,7 @@ from trial_arms import run
 from crucible_telemetry.compare.design import Arm, designed
 from crucible_telemetry.compare.method import two_arms
 from crucible_telemetry.stats.inference import Inference
-from crucible_telemetry.stats.means import welch_t
+from crucible_telemetry.stats.means import paired_t, welch_t
 
 ITEMS = np.repeat(np.arange(200), 3)
 
@@ -28,7 +28,8 @@ def rejections(*, same_items, runs=2000):
             for place, (name, v) in enumerate(zip("ab", values, strict=True))
         ]
         found = two_arms("mean", designed("m", arms, None), Inference()).result
-        counts += (found.p_value < 0.05, welch_t(*values).p_value < 0.05)
+        on_rows = (paired_t if same_items else welch_t)(*values)
+        counts += (found.p_value < 0.05, on_rows.p_value < 0.05)
     return counts / runs
 
 

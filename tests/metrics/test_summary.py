@@ -8,11 +8,12 @@ import pytest
 from make import PlainReader, columns
 from scipy.stats import binomtest
 
+from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.columns import ENDS, LLM, MISSING, WRAPS, Columns
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.metrics.config import MetricsConfig
-from crucible_telemetry.metrics.figures import Cost, Latency, Summary, Timing
+from crucible_telemetry.metrics.figures import Cost, Latency, Reliability, Summary, Timing
 from crucible_telemetry.metrics.sketch import QUANTILE_ERROR
 from crucible_telemetry.metrics.summary import live, wilson
 
@@ -278,3 +279,16 @@ def test_every_figure_that_is_promised_is_there_by_its_name(part):
         assert promised <= set(getattr(figures, part).__struct_fields__)
         assert getattr(figures, part) == getattr(summary, part)
     assert promised <= set(summary.to_dict()[part])
+
+
+@pytest.mark.parametrize(
+    ("ok", "failed", "expected"),
+    [(100, 0, "undecided"), (1000, 0, "met"), (900, 100, "missed"), (0, 0, "undecided")],
+)
+def test_a_verdict_on_a_claim_is_by_the_interval_and_not_by_the_point(ok, failed, expected):
+    n = ok + failed
+    interval = wilson(ok, n) if n else None
+    reliability = Reliability(total_requests=n, success_rate_ci=interval)
+    assert reliability.verdict(0.99) == reliability.sla_99_verdict == expected
+    with pytest.raises(ConfigurationError, match="at_least"):
+        reliability.verdict(99)

@@ -1,5 +1,6 @@
 """What comparing asks of an experiment, running or read from a file: its trials, columns and summary."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from crucible_telemetry.compare.units import CENSORED, Units, score_of, trial_un
 from crucible_telemetry.errors import ComparisonError
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.experiment.questions import Questions
-from crucible_telemetry.metrics.figures import Summary
+from crucible_telemetry.metrics.figures import Cost
 from crucible_telemetry.stats.arguments import Floats
 from crucible_telemetry.stores.base import Where
 
@@ -32,7 +33,9 @@ class Gathered(Struct, frozen=True, eq=False):
     process_wide: bool
     records: list[TrialRecord]
     events: Events
-    summary: Summary
+    sampled: bool
+    costs: Cost | None
+    """What its summary says of cost, where cost is asked for."""
     units: Units
     at: NDArray[np.intp]
     """Positions of the calls, where calls are the units."""
@@ -91,16 +94,22 @@ def _followed(arm: Arm, values: Floats, units: Units) -> Arm:
     cut = np.isin(outcome, CENSORED)
     times = np.where(cut & np.isnan(values), units.elapsed_ms, values)
     times = np.where(outcome == Outcome.ERROR, np.inf, times)
-    return Arm(arm.name, times, arm.items, observed=outcome == Outcome.OK)
+    if arm.items is not None:
+        return Arm(arm.name, times, arm.items, observed=outcome == Outcome.OK)
+    order = np.argsort(times)  # calls of nobody have no order of their own, and what follows sorts
+    return Arm(arm.name, times[order], None, observed=outcome[order] == Outcome.OK)
 
 
 def _over_successes(arm: Arm, units: Units) -> Arm:
     return Arm(arm.name, arm.values, arm.items, below=(units.outcome == Outcome.OK).astype(float))
 
 
-async def gathered(experiment: Questions, where: Where | None, metric: str) -> Gathered:
+async def gathered(
+    experiment: Questions, where: Where | None, metrics: Sequence[Metric]
+) -> Gathered:
     """Everything of one experiment; trials if there are any, else the calls of its pool."""
-    summary = await experiment.metrics(where)
+    priced = any(metric.key == "cost_usd" for metric in metrics)
+    costs = (await experiment.metrics(where)).cost if priced else None
     records = await experiment.trials()
     parts, reader = await experiment._parts(where)
     config = experiment.spec.metrics_config
@@ -112,7 +121,7 @@ async def gathered(experiment: Questions, where: Where | None, metric: str) -> G
     else:
         units, at = call_units(events)
     if not len(units):
-        raise ComparisonError(metric, f"{experiment.name} has no trials and no operations")
+        raise ComparisonError(metrics[0].name, f"{experiment.name} has no trials and no operations")
     return Gathered(
         id=experiment.id,
         name=experiment.name,
@@ -120,7 +129,8 @@ async def gathered(experiment: Questions, where: Where | None, metric: str) -> G
         process_wide=experiment.spec.capture == "process",
         records=records,
         events=events,
-        summary=summary,
+        sampled=experiment.spec.sampled,
+        costs=costs,
         units=units,
         at=at,
         now_us=now_us,

@@ -11,7 +11,7 @@ from crucible_telemetry.analysis.pools import Pools
 from crucible_telemetry.collect.fields import NamedFields
 from crucible_telemetry.compare.metric import Metric
 from crucible_telemetry.compare.units import Key, Units
-from crucible_telemetry.events.columns import FILL, MISSING, NO_TOKENS, Columns, Reader
+from crucible_telemetry.events.columns import FILL, LLM, MISSING, NO_TOKENS, Columns, Reader
 from crucible_telemetry.events.shape import HEADER
 from crucible_telemetry.stats.arguments import Floats
 
@@ -38,6 +38,20 @@ class Events(Struct, frozen=True, eq=False):
     def pooled(self) -> Mask:
         """Ends of the operations that latency and success are of."""
         return self.pools.pooled(self.parts, self._flags) if self.parts else np.zeros(0, np.bool_)
+
+    @property
+    def pool_name(self) -> str:
+        """What the operations of the pool are called; equal for equal pools."""
+        pool = self.pools.config.pool
+        if pool != "auto":
+            return f"pool {pool!r}"
+        llm = bool((self._flags[self.pooled] & LLM).any())
+        return "calls to a model" if llm else "all operations"
+
+    @property
+    def billed_name(self) -> str:
+        """What is billed, by the configuration."""
+        return f"billed {self.pools.config.billed!r}"
 
     def billed(self, there: Mask) -> Mask:
         """Ends whose cost, or tokens, count once."""

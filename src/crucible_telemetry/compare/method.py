@@ -145,7 +145,7 @@ def _time(design: Design, ask: Inference, q: float | None, horizon: float | None
 def quantile(design: Design, q: float, ask: Inference) -> Result:
     """The difference of a quantile of time to success; by order statistics alone where units are independent."""
     simple = not (design.paired or design.crossed or design.repeated)
-    if simple and not times._any_censored(design):
+    if simple and not times.any_censored(design):
         return quantile_difference(
             design.arms[0].values,
             design.arms[1].values,

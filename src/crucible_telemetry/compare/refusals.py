@@ -43,21 +43,21 @@ def _check_shared(metric: Metric, arm: Gathered, other: Gathered) -> None:
 
 def _check_events(metric: Metric, arms: Sequence[Gathered]) -> None:
     billed = metric.source in ("cost", "ratio", "tokens")
-    pools = {arm.summary.billed if billed else arm.summary.pool for arm in arms}
+    pools = {arm.events.billed_name if billed else arm.events.pool_name for arm in arms}
     if len(pools) > 1:
         raise ComparisonError(
             metric.name, f"of different operations: {' and '.join(sorted(pools))}"
         )
     for arm in arms:
-        if arm.summary.summary.sampling is not None:
+        if arm.sampled:
             raise ComparisonError(
                 metric.name, f"{arm.name} is a sample, whose calls were not drawn one by one"
             )
-        if metric.source in ("cost", "ratio") and arm.summary.cost.unpriced:
+        if metric.key == "cost_usd" and arm.costs is not None and arm.costs.unpriced:
             raise ComparisonError(
                 metric.name,
-                f"{arm.name} has {arm.summary.cost.unpriced} calls of unknown price beside "
-                f"{arm.summary.cost.count} priced ones: the cost of these is not the cost of all",
+                f"{arm.name} has {arm.costs.unpriced} calls of unknown price beside "
+                f"{arm.costs.count} priced ones: the cost of these is not the cost of all",
             )
 
 

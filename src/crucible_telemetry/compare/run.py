@@ -24,6 +24,7 @@ from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.stats.corrections import benjamini_hochberg, holm
 from crucible_telemetry.stats.inference import Inference
 from crucible_telemetry.stats.result import Alternative, Result
+from crucible_telemetry.stats.survival import SurvivalCurve
 from crucible_telemetry.stores.base import Where
 
 Correction = Literal["holm", "bh"]
@@ -79,7 +80,8 @@ async def compare(
             question.metric, f"two experiments are needed, not {len(experiments)}"
         )
     ordered = _control_first(experiments, question.control)
-    arms = [await gathered(one, where, question.metric) for one in ordered]
+    metrics = [metric_of(name) for name in (question.metric, *question.secondary)]
+    arms = [await gathered(one, where, metrics) for one in ordered]
     return await anyio.to_thread.run_sync(partial(compared, arms, question))
 
 
@@ -110,12 +112,15 @@ class _Asked(Struct, frozen=True):
         design, kind = self.design(metric)
         primary, pairs, best = self.primary(design, kind)
         two = len(design.arms) == 2
+        curves = [times.curve_of(arm) if kind == "time" else None for arm in design.arms]
         return Comparison(
             metric=metric.name,
             unit=metric.unit,
             unit_kind=self.gathered[0].units.kind,
             confidence=question.confidence,
-            arms=tuple(map(self.figures, self.gathered, design.arms, design.losses, range(99))),
+            arms=tuple(
+                map(self.figures, self.gathered, design.arms, curves, design.losses, range(99))
+            ),
             primary=primary,
             pairs=pairs,
             best=best,
@@ -125,7 +130,7 @@ class _Asked(Struct, frozen=True):
             correction=question.correction,
             attempts=self.attempts(),
             notes=(*refusals.notes_on(metric, self.gathered), *design.notes),
-            curves=tuple(map(_curve, design.arms)) if kind in ("mean", "time") else (),
+            curves=tuple(map(_curve, design.arms, curves)) if kind in ("mean", "time") else (),
         )
 
     def design(self, metric: Metric, units: Sequence[Units] | None = None) -> tuple[Design, str]:
@@ -215,14 +220,21 @@ class _Asked(Struct, frozen=True):
         estimand = f"{found.estimand.removesuffix(', treatment − control')}, successes alone"
         return (replace(found, estimand=estimand, notes=notes),)
 
-    def figures(self, one: Gathered, arm: Arm, losses: tuple[int, int], place: int) -> ArmFigures:
+    def figures(
+        self,
+        one: Gathered,
+        arm: Arm,
+        curve: SurvivalCurve | None,
+        losses: tuple[int, int],
+        place: int,
+    ) -> ArmFigures:
         outcome = one.units.outcome
         return ArmFigures(
             id=one.id,
             name=arm.name,
             condition=one.condition,
             role="control" if place == 0 else "treatment",
-            value=_value(arm, self.metric.q),
+            value=_value(arm, curve, 0.5 if self.metric.q is None else self.metric.q),
             units=len(one.units),
             items=None if one.units.items is None else len(np.unique(one.units.items)),
             failed=int((outcome == Outcome.ERROR).sum()),
@@ -243,21 +255,19 @@ def corrected(findings: Sequence[Finding], correction: str) -> tuple[Finding, ..
     )
 
 
-def _value(arm: Arm, q: float | None) -> float:
+def _value(arm: Arm, curve: SurvivalCurve | None, q: float) -> float:
     """An arm's own figure: mean, rate, ratio, or quantile of time to success."""
-    if arm.observed is not None:
-        curve, share = times.curve_of(arm), 0.5 if q is None else q
-        return times._reached(curve, share)
+    if curve is not None:
+        return times.reached(curve, q)
     if arm.below is not None:
         successes = float(arm.below.sum())
         return float(arm.values.sum()) / successes if successes else math.inf
     return float(arm.item_means()[1].mean())
 
 
-def _curve(arm: Arm) -> Curve:
+def _curve(arm: Arm, curve: SurvivalCurve | None) -> Curve:
     """The empirical distribution, or of times one minus the Kaplan–Meier curve."""
-    if arm.observed is not None:
-        curve = times.curve_of(arm)
+    if curve is not None:
         values, shares = curve.times, 1 - curve.survival
     else:
         values = np.sort(arm.values)

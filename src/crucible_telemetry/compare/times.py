@@ -73,7 +73,7 @@ class _Quantile(Struct, frozen=True, eq=False):
     @classmethod
     def of(cls, arm: Arm, q: float) -> "_Quantile":
         curve = curve_of(arm)
-        estimate = _reached(curve, q)
+        estimate = reached(curve, q)
         events = int(np.searchsorted(curve.times, estimate, "right"))
         left = float(curve.survival[events - 1]) if events else 1.0
         moved = _influence(arm, curve, events, np.full(events, left)) / len(arm)
@@ -89,12 +89,12 @@ class _Quantile(Struct, frozen=True, eq=False):
         n = max(int(self.worth), 1)
         low, high = ranks(n, self.q, tail)
         return (
-            0.0 if low == 0 else _reached(self.curve, low / n),
-            math.inf if high > n else _reached(self.curve, high / n),
+            0.0 if low == 0 else reached(self.curve, low / n),
+            math.inf if high > n else reached(self.curve, high / n),
         )
 
 
-def _reached(curve: SurvivalCurve, share: float) -> float:
+def reached(curve: SurvivalCurve, share: float) -> float:
     """The first time by which this share has succeeded; infinite when the curve never gets there."""
     at = np.flatnonzero(curve.survival <= (1 - share) + 1e-12)
     return float(curve.times[at[0]]) if len(at) else math.inf
@@ -124,12 +124,13 @@ def quantile_difference(design: Design, q: float, ask: Inference) -> Result:
     return ask.result(
         interval=ask.sides(limits(ask.tail)),
         p_value=turned_p_value(told["estimate"], limits, ask.alternative),
-        notes=(*notes, ASSUMPTION) if _any_censored(design) else notes,
+        notes=(*notes, ASSUMPTION) if any_censored(design) else notes,
         **told,
     )
 
 
-def _any_censored(design: Design) -> bool:
+def any_censored(design: Design) -> bool:
+    """Whether some unit was cut off before it succeeded or failed."""
     return any(
         bool((~np.asarray(censored(arm).observed) & np.isfinite(arm.values)).any())
         for arm in design.arms

@@ -5,10 +5,13 @@ percentiles type 7 (linear interpolation; Hyndman & Fan 1996). Times are millise
 """
 
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from crucible_telemetry.stats.verdicts import Verdict
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
@@ -133,7 +136,8 @@ class Reliability(Struct, frozen=True, kw_only=True):
     successful nor failed. `success_rate` = successful / (successful + failed), in 0 … 1, with its
     95 % Wilson interval; `error_types`: events by error type. `mtbf`: active seconds per failure;
     `requests_per_failure`: `total_requests` per failure; both None without failures. `sla_99`,
-    `sla_999`, `sla_9999`: whether the point estimate reaches 99, 99.9, 99.99 %.
+    `sla_999`, `sla_9999`: whether the point estimate reaches 99, 99.9, 99.99 %; what can be claimed of
+    them is `verdict`.
     """
 
     total_requests: int = 0
@@ -150,6 +154,35 @@ class Reliability(Struct, frozen=True, kw_only=True):
     sla_99: bool | None = None
     sla_999: bool | None = None
     sla_9999: bool | None = None
+
+    def verdict(self, at_least: float) -> "Verdict":
+        """Whether the success rate is at least that (0 … 1): ``"met"``, ``"missed"`` or ``"undecided"``.
+
+        By the 95 % interval of the rate: 100 of 100 does not show 99 %, 1,000 of 1,000 does. Nothing is
+        decided without an operation. ConfigurationError where `at_least` is no rate.
+        """
+        from crucible_telemetry.stats.arguments import share  # noqa: PLC0415 - few ask
+        from crucible_telemetry.stats.verdicts import reaches  # noqa: PLC0415 - few ask
+
+        share("at_least", at_least)
+        if self.success_rate_ci is None:
+            return "undecided"
+        return reaches(self.success_rate_ci, at_least)
+
+    @property
+    def sla_99_verdict(self) -> "Verdict":
+        """`verdict` on 99 %."""
+        return self.verdict(0.99)
+
+    @property
+    def sla_999_verdict(self) -> "Verdict":
+        """`verdict` on 99.9 %."""
+        return self.verdict(0.999)
+
+    @property
+    def sla_9999_verdict(self) -> "Verdict":
+        """`verdict` on 99.99 %."""
+        return self.verdict(0.9999)
 
 
 class ModelTokens(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.result import Result
+from crucible_telemetry.stats.result import Interval, Result
 
 Verdict = Literal["met", "missed", "undecided"]
 
@@ -18,10 +18,15 @@ def verdict(
     """
     low, high = result.interval
     if at_least is not None and at_most is None:
-        return _judged(holds=low >= at_least, fails=high < at_least)
+        return reaches(result.interval, at_least)
     if at_most is not None and at_least is None:
         return _judged(holds=high <= at_most, fails=low > at_most)
     raise ConfigurationError("at_least", "give either at_least or at_most")
+
+
+def reaches(interval: Interval, claim: float) -> Verdict:
+    """`verdict` of an interval on "at least `claim`"."""
+    return _judged(holds=interval[0] >= claim, fails=interval[1] < claim)
 
 
 def _judged(*, holds: bool, fails: bool) -> Verdict:
