@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+import anyio.to_thread
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ async def gathered(
     if records:
         units, at = trial_units(records, now_us), np.zeros(0, np.intp)
     else:
-        units, at = call_units(events)
+        units, at = await anyio.to_thread.run_sync(call_units, events)
     if not len(units):
         raise ComparisonError(metrics[0].name, f"{experiment.name} has no trials and no operations")
     return Gathered(

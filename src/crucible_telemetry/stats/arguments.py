@@ -118,6 +118,12 @@ def share(name: str, value: float) -> float:
     return float(value)
 
 
+def in_order(values: Floats) -> Floats:
+    """The values sorted; those that are already are taken as they are (a look is far cheaper than a sort)."""
+    sorted_: Floats = values if bool((values[1:] >= values[:-1]).all()) else np.sort(values)
+    return sorted_
+
+
 def _present(
     name: str, nan: NanPolicy, *arrays: Floats
 ) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:

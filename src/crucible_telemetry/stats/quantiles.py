@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike
 
-from crucible_telemetry.stats.arguments import Floats, NanPolicy, sample, share
+from crucible_telemetry.stats.arguments import Floats, NanPolicy, in_order, sample, share
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference
 from crucible_telemetry.stats.result import Alternative, Interval, Result, Told
@@ -34,7 +34,7 @@ def quantile_interval(
     """
     share("q", q)
     kept, ask = sample("values", values, nan), Inference(confidence, alternative)
-    ordered, n = np.sort(kept.values), len(kept.values)
+    ordered, n = in_order(kept.values), len(kept.values)
     told: Told = {"test": "order-statistic interval", "estimand": _name(q), "n": (n,)}
     if n == 0:
         method = "order statistics"
@@ -149,7 +149,7 @@ class _Arm(Struct, frozen=True, eq=False):
 
     @classmethod
     def of(cls, values: Floats, q: float) -> "_Arm":
-        ordered = np.sort(values)
+        ordered = in_order(values)
         return cls(ordered, q, quantile(ordered, q))
 
     @property

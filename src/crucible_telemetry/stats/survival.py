@@ -12,7 +12,14 @@ from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import Floats, NanPolicy, floats, same_length, share
+from crucible_telemetry.stats.arguments import (
+    Floats,
+    NanPolicy,
+    floats,
+    in_order,
+    same_length,
+    share,
+)
 from crucible_telemetry.stats.inference import Inference, from_t
 from crucible_telemetry.stats.result import Alternative, Effect, Interval, Result, Told
 
@@ -254,7 +261,7 @@ def _greenwood(at_risk: Floats, events: Floats) -> Floats:
 
 def _counted(times: Floats, observed: NDArray[np.bool_], at: Floats) -> tuple[Floats, Floats]:
     """How many were at risk at each time, and how many succeeded then."""
-    ordered, succeeded = np.sort(times), np.sort(times[observed])
+    ordered, succeeded = in_order(times), in_order(times[observed])
     at_risk = len(times) - np.searchsorted(ordered, at, "left")
     events = np.searchsorted(succeeded, at, "right") - np.searchsorted(succeeded, at, "left")
     return at_risk.astype(np.float64), events.astype(np.float64)
