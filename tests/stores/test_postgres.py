@@ -3,6 +3,7 @@
 import asyncio
 import math
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -156,6 +157,52 @@ async def test_of_two_labs_that_found_it_interrupted_one_goes_on(url):
         await two.close()
         await three.close()
         await one.close()
+
+
+async def test_a_lab_that_was_out_of_reach_loses_what_another_took_over_and_keeps_the_rest(url):
+    one = await ct.Lab(url).open()
+    taken = await one.start_experiment("taken", capture="scope")
+    kept = await one.start_experiment("kept", capture="scope")
+    await call(taken)
+    await taken.flush()
+    async with holding_back(one):
+        await session_ends(url)
+        async with ct.Lab(url) as two:
+            again = await two.reopen_experiment(taken.id)
+            await call(again)
+            await again.flush()
+            await call(taken)
+            await call(kept)
+            assert (await taken.flush()).failed == 1
+            one._durable.writer.keep._writing.held_back = False
+            assert (await kept.flush()).complete
+            with pytest.raises(ct.ExperimentFailed):
+                await taken.flush()
+            await call(taken)  # neither waits nor raises
+            assert (taken.state, kept.state) == ("failed", "running")
+            assert taken.counts.refused == 1
+    report = await one.close()
+    assert list(report) == [taken.id]
+    assert "1 events are not on the disk" in report[taken.id]
+    assert "written by another lab" in report[taken.id]
+    async with ct.Lab(url) as lab:
+        counts = {exp.name: len(await exp.events()) for exp in lab.list_experiments()}
+    assert counts == {"taken": 2, "kept": 1}
+
+
+@asynccontextmanager
+async def holding_back(lab):
+    """The lab's server is out of its reach."""
+    connection = lab._durable.keep._writing
+    connected = connection._connected
+
+    async def away():
+        if connection.held_back:
+            raise ConnectionRefusedError("out of reach")
+        return await connected()
+
+    connection.held_back, connection._connected = True, away
+    yield
 
 
 async def test_what_is_deleted_leaves_nothing_behind(url):

@@ -274,7 +274,7 @@ class Durable:
         """What is not on the disk of each experiment, and why, by id."""
         why = self.writer.trouble or "the disk did not answer in time"
         return {
-            one: f"{member.last_seq - member.written_seq} events are not on the disk: {why}"
+            one: f"{member.last_seq - member.written_seq} events are not on the disk: {member.given_up or why}"
             for one, member in self.writer.members.items()
             if member.written_seq < member.last_seq
         }

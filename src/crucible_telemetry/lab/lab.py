@@ -82,6 +82,8 @@ class Lab(Archiving):
         super().__init__(read_prices(prices))
         keep = keep_of(url, durability, read_only=read_only)
         self._durable = None if keep is None else Durable(keep, read_only=read_only)
+        if self._durable is not None:
+            self._durable.writer.lost = self._lost
         self._read_only = read_only
         self._own_store = None if store is None else factory_of(store)
         self._unheard = Unheard(lambda: self._any_living)

@@ -280,6 +280,13 @@ class Starting(Leaving):
         slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
         return f"{slug[:40].strip('-') or 'experiment'}-{secrets.token_hex(4)}"
 
+    def _lost(self, experiment_id: str, error: StoreError) -> None:
+        """Another lab has taken an experiment over: here it has failed, and its siblings go on."""
+        log.warning("experiment %r has failed: %s", experiment_id, error)
+        experiment = self._experiments.get(experiment_id)
+        if experiment is not None:
+            experiment._fail(error)
+
     def _heard(self, event: SupervisorEvent) -> None:
         """What supervisors report is an event on the bus; an experiment whose supervisor gave up failed."""
         name = event.supervisor if event.supervisor != "lab" else event.child

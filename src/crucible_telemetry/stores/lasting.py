@@ -27,6 +27,13 @@ class Lasting(ABC):
         self.written_seq = written_seq
         """The greatest seq that is durable."""
         self.room = Signal()
+        self.given_up: StoreError | None = None
+        """Why nothing is ever made durable again; None: it is."""
+
+    def give_up(self, error: StoreError) -> None:
+        """Nothing is ever made durable again: who waits for that is told why, who waits for room does not."""
+        self.given_up = error
+        self.room.set()
 
     @property
     @abstractmethod
@@ -41,7 +48,7 @@ class Lasting(ABC):
     @property
     def full(self) -> bool:
         """Whether so much waits that no more should come."""
-        return self.waiting_rows >= FULL_ROWS
+        return self.waiting_rows >= FULL_ROWS and self.given_up is None
 
     async def has_room(self) -> None:
         """Wait while so much waits that no more should come."""
@@ -53,7 +60,7 @@ class Lasting(ABC):
 
     async def settled(self) -> StoreError | None:
         """Wait for a commit that begins after this call; the error when it failed."""
-        return await self._committer.settled()
+        return self.given_up or await self._committer.settled()
 
     async def commit(self) -> None:
         """Return when all that was appended before is durable; `StoreError` when it cannot be now."""

@@ -6,10 +6,11 @@ and is gathered again. What waits is bounded: a store that holds too much is `fu
 leaves events in the mailbox.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from crucible_telemetry.clock import monotonic_ns
+from crucible_telemetry.errors import StoreError, StoreTaken
 from crucible_telemetry.stores.blocks import BlockInfo
 from crucible_telemetry.stores.committing import INTERVAL_S, Committer
 from crucible_telemetry.stores.keeping import ExperimentChange, Keep
@@ -31,6 +32,15 @@ class Member(Protocol):
         """The greatest seq that is on the disk."""
         ...
 
+    @property
+    def given_up(self) -> StoreError | None:
+        """Why it is never written again; None: it is."""
+        ...
+
+    def give_up(self, error: StoreError) -> None:
+        """It is never written again."""
+        ...
+
     async def gather(self) -> ExperimentChange | None:
         """What is new since the last `written`; None when nothing is."""
         ...
@@ -49,6 +59,8 @@ class Writer(Committer):
         self.members: dict[str, Member] = {}
         self._touched: dict[str, None] = {}
         self._swept_ns: int | None = None
+        self.lost: Callable[[str, StoreTaken], Any] = lambda _id, _error: None
+        """Told when another lab has taken an experiment over: it is written by nobody here any more."""
 
     def touch(self, member_id: str) -> None:
         """Something of this member is to be written. From any thread."""
@@ -82,14 +94,20 @@ class Writer(Committer):
     async def _write(self, due: Sequence[Member]) -> None:
         gathered, changes = [], []
         for member in due:
-            change = await member.gather()
+            change = None if member.given_up else await member.gather()
             if change is not None:
                 gathered.append(member)
                 changes.append(change)
         if not changes:
             return
         began_ns = monotonic_ns()
-        infos = await self.keep.write(tuple(changes))
+        try:
+            infos = await self.keep.write(tuple(changes))
+        except StoreTaken as error:
+            self.members[error.experiment_id].give_up(error)
+            self.lost(error.experiment_id, error)
+            await self._write(due)  # the others
+            return
         for member, blocks in zip(gathered, infos, strict=True):
             member.written(blocks)
         self._took(began_ns)

@@ -30,6 +30,8 @@ _MAKING: Final = 0x43525543
 GHOST_S: Final = 1.0
 GHOST_LOOKS: Final = 20
 """How long, and how often meanwhile, a session that may be a dead process's is looked at."""
+_abandoned: Final[list[Any]] = []
+"""Connections of the parent, in a child of `fork`: never closed, which might tell the server so."""
 
 
 class PostgresKeep:
@@ -125,6 +127,7 @@ class PostgresKeep:
 
     def disown(self) -> None:
         """See `Keep.disown`: the loop's thread stayed in the parent."""
+        _abandoned.append((self._loop, self._writing, self._reading))
         self._loop = AsideLoop("crucible-postgres")
         self._begin()
 

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from crucible_telemetry.errors import StoreRefused
+from crucible_telemetry.errors import StoreRefused, StoreTaken
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo, encoded, info_of
 from crucible_telemetry.stores.keeping import Change, ExperimentChange
@@ -85,7 +85,7 @@ async def _places(connection: Any, ids: list[str], lock: int, url: str) -> dict[
     )
     for one in found:
         if one["elsewhere"]:
-            raise StoreRefused(url, f"experiment {one['id']!r} is written by another lab now")
+            raise StoreTaken(url, one["id"])
     strange = [one["number"] for one in found if one["writer"] != lock]
     if strange:
         await connection.execute(
