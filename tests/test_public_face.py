@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import crucible_telemetry as ct
+from crucible_telemetry import stores
 
 FACE = {
     "Between", "ConfigurationError", "Counts", "CrucibleError", "Event", "Experiment",
@@ -97,6 +98,25 @@ def test_every_public_method_says_what_it_does(name):
     }
     assert members
     assert [key for key, member in members.items() if not inspect.getdoc(member)] == []
+
+
+FOR_STORES = {
+    "Columns", "LabClosed", "MemoryStore", "Page", "Position", "Query", "SequenceGap", "Store", "StoreDamaged",
+    "StoreHealth", "StoreReader", "StoreRefused", "StoreUnavailable", "Where", "decode", "digest", "encode",
+    "following", "matches", "taken",
+}  # fmt: skip
+
+
+def test_what_an_author_of_a_store_needs_is_in_one_place_and_documented_there():
+    assert set(stores.__all__) == FOR_STORES
+    assert dir(stores) == sorted(FOR_STORES)
+    guide = inspect.getdoc(stores)
+    for name in FOR_STORES:
+        assert f"`{name}`" in guide
+        assert inspect.getdoc(getattr(stores, name))
+    verbs = {name: verb for name, verb in vars(stores.Store).items() if not name.startswith("_")}
+    assert {"append", "commit", "page", "count", "columns", "close", "last_seq"} == set(verbs)
+    assert all(len(inspect.getdoc(verb)) > 40 for verb in verbs.values())
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error_that_names_it():

@@ -18,7 +18,7 @@ from own_stores import (
 
 import crucible_telemetry as ct
 from crucible_telemetry.errors import StoreRefused, StoreUnavailable
-from crucible_telemetry.stores import Query
+from crucible_telemetry.stores import Query, lasting
 
 pytestmark = pytest.mark.asyncio
 
@@ -129,6 +129,22 @@ async def test_a_commit_that_hangs_holds_up_neither_emits_nor_the_end():
     with anyio.fail_after(5):
         report = await lab.close()
     assert "5 events are not durable: closing took longer than 0.3 s" in report[exp.id]
+
+
+async def test_emitters_wait_while_a_store_that_cannot_commit_holds_too_much(monkeypatch):
+    monkeypatch.setattr(lasting, "FULL_ROWS", 50)
+    async with ct.Lab(store=Noting) as lab, lab.experiment("a", mailbox_size=64) as exp:
+        made().failing = full_disk()
+        with anyio.move_on_after(0.5) as limit:
+            await emit(2000)
+        assert limit.cancelled_caught
+        assert exp.counts.stored < 1500
+        made().failing = None
+        await emit(10)
+        assert (await exp.flush()).complete
+        counts = exp.counts
+        assert counts.emitted == counts.stored == counts.accounted
+        assert [e.seq for e in await exp.events()] == list(range(1, counts.stored + 1))
 
 
 async def test_the_tree_shows_who_commits(tmp_path):
