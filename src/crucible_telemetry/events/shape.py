@@ -174,8 +174,8 @@ def _of_shape(shape: Shape, rows: Sequence[Row]) -> Contents:
     if shape.id == GENERIC_SHAPE:
         return [row[4] for row in rows], [row[5] for row in rows], [row[6] for row in rows]
     split = HEADER + len(shape.measurement_keys)
-    numbers = map(zip, repeat(shape.measurement_keys), [row[HEADER:split] for row in rows])
-    words = map(zip, repeat(shape.metadata_keys), [row[split:] for row in rows])
+    numbers = map(zip, repeat(shape.measurement_keys), (row[HEADER:split] for row in rows))
+    words = map(zip, repeat(shape.metadata_keys), (row[split:] for row in rows))
     return [shape.name] * len(rows), map(dict, numbers), map(dict, words)
 
 

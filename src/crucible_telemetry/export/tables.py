@@ -25,8 +25,10 @@ GROUP_BYTES: Final = 32 * 2**20
 COMPRESSION: Final = "zstd"
 KIND: Final = b"crucible.kind"
 """Key of a column's metadata: its kind, see `export.kinds`."""
+_NONE: Final = repeat(None)
+_SAME_ROWS: Final = 4096
+_MOST_SAME: Final = 256
 _OWN: Final = frozenset((*OF_EVENT, *BOXES))
-Values = Sequence[Any]
 
 
 def arrow() -> Any:
@@ -51,6 +53,7 @@ class Batches:
             "text": pa.string(), "bytes": pa.binary(), "texts": pa.list_(pa.string()), "json": pa.string(),
         }  # fmt: skip
         self._kinds = dict(kinds)
+        self._same: dict[tuple[str, str], Any] = {}
         self._own = [name for name in kinds if name in _OWN]
         self._flags = {name: bit for name, bit in FLAGS.items() if name in kinds}
         self._others = frozenset(kinds) - _OWN - set(FLAGS) - {RANK}
@@ -62,14 +65,41 @@ class Batches:
         )
 
     def batch(self, some: Slice) -> Any:
-        """The events of a slice as a record batch."""
+        """The events of a slice as a record batch: those of each shape as columns, brought together in order."""
+        shapes = np.unique(some.columns.shape[some.rows]).tolist()
+        groups = [some.of_shape(shape) for shape in shapes]
+        found = [self._values(shape, part) for shape, (_, part) in zip(shapes, groups, strict=True)]
+        back = np.argsort(np.concatenate([at for at, _ in groups])) if len(groups) > 1 else None
+        counts = [len(at) for at, _ in groups]
+        arrays = {
+            name: self._joined(name, [one.get(name, _NONE) for one in found], counts, back)
+            for name in dict.fromkeys(name for one in found for name in one)
+        }
+        return self._batch(arrays | self._counted(some.columns.flags[some.rows]), len(some.rows))
+
+    def _values(self, shape: int, some: Slice) -> dict[str, Iterable[Any]]:
+        """The values of rows of one shape by column: one for each row, or one for ever."""
         rows, given = some.told()
-        count = len(rows)
-        arrays = {name: self._array(name, given[name], count) for name in self._own}
-        arrays |= self._counted(some.columns.flags[some.rows])
+        found = {name: given[name] for name in self._own}
         if self._others:
-            arrays |= self._found(some, rows)
-        return self._batch(arrays, count)
+            read = flat_columns(shape, rows)
+            found |= {name: values for name, values in read if name in self._others}
+        return found
+
+    def _joined(
+        self, name: str, pieces: list[Iterable[Any]], counts: list[int], back: Any | None
+    ) -> Any:
+        """The values of all shapes as one array, in the order of the slice."""
+        shared = [repr(piece) for piece in pieces if isinstance(piece, repeat)]
+        if len(shared) == len(pieces) and len(set(shared)) == 1:
+            return self._repeated(name, pieces[0], sum(counts))
+        arrays = [
+            self._array(name, piece, count) for piece, count in zip(pieces, counts, strict=True)
+        ]
+        return arrays[0] if back is None else self._pa.concat_arrays(arrays).take(back)
+
+    def _type(self, name: str) -> Any:
+        return self._types[self._kinds[name]]
 
     def of_rows(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         """Rows by column, as transformers make them, as a record batch."""
@@ -95,39 +125,11 @@ class Batches:
             found[RANK] = self._pa.array(ranks, mask=ranks == 0)
         return found
 
-    def _found(self, some: Slice, rows: list[Any]) -> dict[str, Any]:
-        """Columns of categories and keys: those of each shape, brought together in order."""
-        shapes = some.columns.shape[some.rows]
-        groups = [np.flatnonzero(shapes == shape) for shape in np.unique(shapes).tolist()]
-        pieces: dict[str, list[tuple[int, Values]]] = {}
-        start = 0
-        for at in groups:
-            own = [rows[i] for i in at.tolist()] if len(groups) > 1 else rows
-            for name, values in flat_columns(int(shapes[at[0]]), own):
-                if name in self._others:
-                    pieces.setdefault(name, []).append((start, values))
-            start += len(at)
-        back = np.argsort(np.concatenate(groups)) if len(groups) > 1 else None
-        return {name: self._joined(name, found, start, back) for name, found in pieces.items()}
-
-    def _joined(
-        self, name: str, pieces: list[tuple[int, Values]], count: int, back: Any | None
-    ) -> Any:
-        if back is None:
-            return self._array(name, pieces[-1][1], count)
-        values: list[Any] = []
-        for start, piece in pieces:
-            if start < len(values):  # a key that is spelled like a field: the key, as in a CSV file
-                del values[start:]
-            values += [*repeat(None, start - len(values)), *piece]
-        values += repeat(None, count - len(values))
-        return self._array(name, values, count).take(self._pa.array(back))
-
     def _array(self, name: str, values: Iterable[Any], count: int) -> Any:
         kind = self._kinds[name]
         to = self._types[kind]
         if isinstance(values, repeat):
-            return self._repeated(next(values), count, kind)
+            return self._repeated(name, values, count)
         listed = values if isinstance(values, list | tuple) else list(values)
         if kind == "json":
             listed = [None if value is None else json_text(value) for value in listed]
@@ -139,14 +141,26 @@ class Batches:
             # `repeat` or `attempt` as a huge integer: it stands in metadata.repeat as it was.
             return self._pa.array([v if v is None or abs(v) < 2**63 else None for v in listed], to)
 
-    def _repeated(self, value: Any, count: int, kind: str) -> Any:
-        if kind == "json" and value is not None:
+    def _repeated(self, name: str, values: Iterable[Any], count: int) -> Any:
+        """One value for all rows: a piece of an array that is made once."""
+        key = (name, repr(values))
+        known = self._same.get(key)
+        if known is None or len(known) < count:
+            if len(self._same) >= _MOST_SAME:
+                self._same.clear()
+            known = self._same[key] = self._one(name, next(iter(values)), max(count, _SAME_ROWS))
+        return known.slice(0, count)
+
+    def _one(self, name: str, value: Any, count: int) -> Any:
+        if value is None:
+            return self._pa.nulls(count, self._type(name))
+        if self._kinds[name] == "json":
             value = json_text(value)
         if isinstance(value, str):
             value = utf8(value)
         if isinstance(value, tuple):
             value = [utf8(one) for one in value]
-        return self._pa.repeat(self._pa.scalar(value, self._types[kind]), count)
+        return self._pa.repeat(self._pa.scalar(value, self._type(name)), count)
 
 
 async def file_of(
@@ -157,11 +171,15 @@ async def file_of(
     writer = _writer(kind, schema, sink)
     try:
         async for table in _groups(schema, batches):
-            await to_thread.run_sync(writer.write_table, table)
+            await to_thread.run_sync(_write, writer, table)
             yield sink.taken()
     finally:
         writer.close()
     yield sink.taken()
+
+
+def _write(writer: Any, table: Any) -> None:
+    writer.write_table(table.combine_chunks())
 
 
 async def _groups(schema: Any, batches: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:

@@ -20,8 +20,8 @@ from crucible_telemetry.stores.base import Where
 
 T = TypeVar("T")
 WHAT: Final = ("events", "trials")
-TABLE_SLICE: Final = 4096
-"""Events made a record batch at once: about 8 ms."""
+TABLE_SLICE: Final = 2048
+"""Events made a record batch at once: about 5 ms."""
 Row = dict[str, Any]
 Step = Mapping[str, Callable[[Any], Any]] | Callable[[Row], Row]
 
