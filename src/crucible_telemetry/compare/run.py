@@ -57,6 +57,11 @@ class Question(Struct, frozen=True, kw_only=True):
 
 def asked(metric: str, options: dict[str, Any]) -> Question:
     """The question, checked; ConfigurationError names an option that is wrong."""
+    known = Question.__struct_fields__
+    for name in options:
+        if name not in known or name == "metric":
+            raise ConfigurationError(name, f"unknown option; known are {', '.join(known[1:])}")
+    options = dict(options)
     secondary = options.pop("secondary", ())
     if isinstance(secondary, str) or not all(isinstance(one, str) for one in secondary):
         raise ConfigurationError("secondary", f"want a list of metrics, not {secondary!r}")
