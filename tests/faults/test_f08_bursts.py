@@ -14,7 +14,7 @@ from crucible_telemetry.stores.base import Query
 
 pytestmark = pytest.mark.asyncio
 
-CAPACITY = 8192
+CAPACITY = 2048
 CALLERS = 100
 THREADS = 16
 

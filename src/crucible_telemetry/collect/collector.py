@@ -48,7 +48,7 @@ class Collector(WaitingRoom):
     """Owns one experiment's mailbox, store and board; `run` is supervised, the rest outlives its crashes."""
 
     def __init__(
-        self, reader: ExperimentReader, preparer: Preparer, store: Store, mailbox_size: int = 8192
+        self, reader: ExperimentReader, preparer: Preparer, store: Store, mailbox_size: int = 2048
     ) -> None:
         self.reader, self.preparer, self.store = reader, preparer, store
         self.box = Mailbox(self, capacity=mailbox_size, wants=self._wants())

@@ -96,7 +96,7 @@ class ExperimentSpec(Struct, frozen=True, kw_only=True):
     privacy: Literal["none", "metadata", "full"] = "metadata"
     privacy_sees: Literal["redacted", "raw"] = "redacted"
     redact: Callable[..., Any] | None = None
-    mailbox_size: int = 8192
+    mailbox_size: int = 2048
     overflow: Literal["wait", "drop_newest"] = "wait"
     seed: int = 0
     on_existing: Literal["new", "resume", "error"] = "new"

@@ -111,7 +111,7 @@ class Mailbox:
         self,
         attendant: Attendant,
         *,
-        capacity: int = 8192,
+        capacity: int = 2048,
         capacity_bytes: int = 64 * 2**20,
         batch_rows: int = 512,
         max_event_bytes: int = 2**20,
