@@ -113,6 +113,7 @@ async def test_a_store_that_refuses_says_so_and_the_lab_reports_what_it_could_no
         assert exp.health().store.state == "refused"
     report = await lab.close()
     assert report == {exp.id: "2 events are not durable: disk: may not be written"}
+    assert made().closed == 1
 
 
 async def test_a_commit_that_hangs_holds_up_neither_emits_nor_the_end():

@@ -158,13 +158,15 @@ class OwnStore(Lasting):
         return self.inner.columns(query)
 
     async def close(self, *, delete: bool = False) -> None:
-        """See `Store.close`; `StoreError` names what could not be saved."""
+        """See `Store.close`; closed also when something could not be saved, which a `StoreError` then says."""
         if self._closed and not delete:
             return
-        if not delete:
-            await self.commit()
         self._closed = True
-        await self.as_errors(self.inner.close(delete=delete))
+        try:
+            if not delete:
+                await self.commit()
+        finally:
+            await self.as_errors(self.inner.close(delete=delete))
 
     async def finish(self) -> StoreError | None:
         """The last commit, by nobody but us, and the end; what could not be done."""
