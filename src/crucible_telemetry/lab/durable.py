@@ -206,7 +206,7 @@ class Durable:
         self.writer.tell = heard(keep.url)
 
     async def open(self) -> list[Found]:
-        """What is there, in the order it was started; an experiment whose events have a gap is damaged."""
+        """What is there, in the order it was started; one whose record cannot be read is left out, and told of."""
         found = []
         OPEN.add(self.owner.lab)
         for kept in await self.keep.open():

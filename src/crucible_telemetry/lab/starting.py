@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 import anyio
+import msgspec
 from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns, wall_us
@@ -191,7 +192,11 @@ class Starting(Leaving):
         """An experiment of an earlier process, to be read, and to be gone on with when it is reopened."""
         assert self._durable is not None  # noqa: S101 - whose experiment else
         kept, record = found.kept, found.record
-        reader = ExperimentReader(kept.id, spec_of(record, {}), trials_of(kept))
+        try:
+            reader = ExperimentReader(kept.id, spec_of(record, {}), trials_of(kept))
+        except (msgspec.MsgspecError, ConfigurationError) as error:
+            log.warning("experiment %r is damaged and left out: %s", kept.id, error)
+            return
         store = self._durable.store(kept, reader)
         self._taken_in(record, reader, store, found.state)._life.elsewhere = found.elsewhere
 

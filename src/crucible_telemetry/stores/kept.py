@@ -23,7 +23,7 @@ from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperi
 from crucible_telemetry.stores.lasting import FULL_ROWS, Lasting
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
 from crucible_telemetry.stores.segments import Place, Segment, State
-from crucible_telemetry.stores.shelf import Hands, Shelf, first_open
+from crucible_telemetry.stores.shelf import Hands, Shelf, first_open, shelves_of
 from crucible_telemetry.stores.spelling import Spelling
 from crucible_telemetry.stores.spill import Spill
 from crucible_telemetry.stores.totals import Totals, behind
@@ -88,7 +88,13 @@ class KeptStore(WalkedStore, Lasting):
         self._spills, self._moving = Spill(), threading.Lock()
         self.news: News | None = None
         self.totals = Totals(keep, kept.id, min((b.min_us for b in kept.blocks), default=None))
-        self._begin(tuple(Shelf.written(block) for block in kept.blocks), [])
+        shelves = shelves_of(kept.blocks)
+        for gap in (shelf for shelf in shelves if shelf.info is None):
+            log.warning("%s: %s", keep.url, self._named(gap, "are missing"))
+        self._begin(tuple(shelves), [])
+
+    def _named(self, place: Place, what: str) -> str:
+        return f"experiment {self.id!r}: events {place.first_seq} to {place.last_seq} {what}"
 
     def _begin(self, shelves: tuple[Shelf, ...], parts: list[Columns]) -> None:
         by_end = State().by_end
@@ -281,9 +287,7 @@ class KeptStore(WalkedStore, Lasting):
         if place.spilled is not None:
             return Segment(self._spills.get(place.spilled))
         if place.info is None:
-            raise StoreDamaged(
-                self._keep.url, f"events {place.first_seq} to {place.last_seq}: gone"
-            )
+            raise StoreDamaged(self._keep.url, self._named(place, "are missing"))
         columns = await self._keep.load(self.id, place.info)
         segment = Segment(self._spelling.localised(columns))
         self._hands.put(segment)

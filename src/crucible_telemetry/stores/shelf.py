@@ -46,6 +46,23 @@ Run = tuple[int, int]
 """First and last seq. Both: small blocks at the end are joined, and then begin where a longer one does."""
 
 
+def shelves_of(blocks: Sequence[BlockInfo]) -> list[Shelf]:
+    """A shelf for each block, and where blocks are missing one that nothing can be fetched from.
+
+    What is missing is taken to lie, in time, between its neighbours: other times read as ever.
+    """
+    found: list[Shelf] = []
+    for block in blocks:
+        shelf = Shelf.written(block)
+        first = found[-1].last_seq + 1 if found else 1
+        if block.first_seq > first:
+            ends_us = (found[-1].max_us + 1 if found else shelf.min_us, shelf.min_us - 1)
+            span_us = (min(ends_us), max(ends_us))
+            found.append(Shelf(first, block.first_seq - 1, span_us, None))
+        found.append(shelf)
+    return found
+
+
 class Hands:
     """Segments read lately, as many as `CACHE_BYTES` allow; used on one loop, or under its caller's care."""
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 import apsw
 import msgspec
 
-from crucible_telemetry.errors import StoreDamaged, StoreRefused, StoreUnavailable
+from crucible_telemetry.errors import StoreDamaged, StoreError, StoreRefused, StoreUnavailable
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest, encoded, info_of
 from crucible_telemetry.stores.keeping import Change, ExperimentChange, KeptExperiment, Rollup, Word
@@ -144,6 +144,10 @@ class SqliteKeep:
         """SQLite's errors as ours."""
         try:
             return work()
+        except StoreError:
+            raise
+        except msgspec.MsgspecError as error:
+            raise StoreDamaged(self.url, f"a row is not as it was written: {error}") from error
         except apsw.NotADBError as error:
             raise StoreRefused(self.url, "is no SQLite database") from error
         except apsw.CorruptError as error:

@@ -1,0 +1,125 @@
+"""F4: bytes that are not as they were written are found and named, and the rest is read; no file reads short."""
+
+import random
+import sqlite3
+from contextlib import contextmanager, suppress
+
+import pytest
+import pytest_asyncio
+
+import crucible_telemetry as ct
+from crucible_telemetry.errors import StoreDamaged, StoreError, StoreRefused
+
+pytestmark = pytest.mark.asyncio
+T0_US = 1_700_000_000_000_000
+BLOCK = 50
+
+
+@pytest_asyncio.fixture
+async def path(tmp_path):
+    """Four blocks of fifty events, a second apart."""
+    file = tmp_path / "runs.db"
+    async with ct.Lab(file) as lab:
+        exp = await lab.start_experiment("a", capture="scope")
+        with exp.scope():
+            for number in range(4 * BLOCK):
+                ct.execute_nowait("fault.numbered", {"n": number}, at_us=T0_US + number * 1_000_000)
+                if number % BLOCK == BLOCK - 1:
+                    await exp.flush()
+    with rows(file) as tables:
+        found = dict(tables.execute("SELECT first_seq, rows FROM blocks"))
+        assert found[51] == found[101] == found[151] == BLOCK
+    return file
+
+
+@contextmanager
+def rows(file):
+    connection = sqlite3.connect(file)
+    with connection:
+        yield connection
+    connection.close()
+
+
+def second(part):
+    """The seconds in which a block's events lie."""
+    return ct.Between(
+        T0_US + part * BLOCK * 1_000_000, T0_US + ((part + 1) * BLOCK - 1) * 1_000_000
+    )
+
+
+async def the_rest_is_read(file, damaged):
+    async with ct.Lab(file) as lab:
+        (exp,) = lab.list_experiments()
+        for part in range(4):
+            if part == damaged:
+                with pytest.raises(StoreDamaged, match="events 51 to 100"):
+                    await exp.window(second(part))
+            else:
+                found = await exp.window(second(part))
+                assert [e.measurements["n"] for e in found] == [
+                    *range(part * BLOCK, (part + 1) * BLOCK)
+                ]
+        for reading in (exp.events, exp.metrics, exp.reopen):
+            with pytest.raises(StoreDamaged, match="events 51 to 100"):
+                await reading()
+
+
+async def test_f04_a_flipped_bit_in_a_block_is_named_and_the_other_blocks_are_read(path):
+    with rows(path) as tables:
+        (data,) = tables.execute("SELECT data FROM blocks WHERE first_seq = 51").fetchone()
+    whole = path.read_bytes()
+    at = whole.index(data[-40:]) + 20
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+    await the_rest_is_read(path, 1)
+
+
+async def test_f04_a_block_that_is_gone_is_named_and_the_other_blocks_are_read(path, caplog):
+    with rows(path) as tables:
+        tables.execute("DELETE FROM blocks WHERE first_seq = 51")
+    await the_rest_is_read(path, 1)
+    assert "events 51 to 100 are missing" in caplog.text
+
+
+async def test_f04_a_record_that_cannot_be_read_is_told_of_and_hides_no_other(path, caplog):
+    async with ct.Lab(path) as lab:
+        await lab.start_experiment("b", capture="scope")
+    with rows(path) as tables:
+        tables.execute("UPDATE experiments SET record = x'00ff' WHERE name = 'a'")
+    async with ct.Lab(path) as lab:
+        assert [exp.name for exp in lab.list_experiments()] == ["b"]
+    assert "is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_f04_wherever_a_file_is_torn_it_is_an_error_or_all_there(path, seed):
+    chance = random.Random(seed)
+    whole = bytearray(path.read_bytes())
+    for _ in range(20):
+        whole[chance.randrange(100, len(whole))] ^= 1 << chance.randrange(8)
+    path.write_bytes(whole if seed % 2 else whole[: len(whole) * 2 // 3])
+    with suppress(StoreError):
+        async with ct.Lab(path) as lab:
+            for exp in lab.list_experiments():
+                numbers = [event.measurements["n"] for event in await exp.events()]
+                assert numbers == list(range(4 * BLOCK))
+
+
+async def test_f04_files_that_are_none_of_ours_are_refused_and_left_as_they_are(tmp_path):
+    other, newer, text, empty = (tmp_path / n for n in ("other.db", "newer.db", "a.txt", "empty"))
+    with rows(other) as tables:
+        tables.execute("CREATE TABLE mine (x)")
+    async with ct.Lab(newer):
+        pass
+    with rows(newer) as tables:
+        tables.execute("PRAGMA user_version = 99")
+    text.write_text("no database at all, but long enough to look at" * 100)
+    empty.touch()
+    for file, said in ((other, "another program"), (newer, "has format 99"), (text, "no SQLite")):
+        before = file.read_bytes()
+        with pytest.raises(StoreRefused, match=said):
+            await ct.Lab(file).open()
+        assert file.read_bytes() == before
+    with pytest.raises(StoreError, match="unable to open|directory"):
+        await ct.Lab(tmp_path).open()
+    async with ct.Lab(empty) as lab:
+        assert lab.list_experiments() == []
