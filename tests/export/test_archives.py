@@ -68,6 +68,25 @@ async def test_what_was_archived_comes_back_bit_for_bit(tmp_path, source, target
             assert await told(lab.get_experiment(exp.id)) == before
 
 
+async def test_an_archive_comes_back_into_a_shared_server(tmp_path):
+    pytest.importorskip("asyncpg", reason="asyncpg is optional")
+    import servers
+
+    url = servers.postgres().url()
+    async with ct.Lab() as lab:
+        exp = await filled(lab, n=20_000)
+        await exp.archive(tmp_path / "kept", format="jsonl")
+        before = await told(exp)
+    async with ct.Lab(url) as lab:
+        assert await told(await lab.restore(tmp_path / "kept")) == before
+    async with ct.Lab(url) as lab:
+        back = lab.get_experiment(exp.id)
+        assert await told(back) == before
+        await back.archive(tmp_path / "again", format="jsonl")
+    async with ct.Lab() as lab:
+        assert await told(await lab.restore(tmp_path / "again")) == before
+
+
 @pytest.mark.parametrize("n", [0, 1, 8192, 20_000])
 async def test_archives_of_any_length_are_whole(tmp_path, monkeypatch, n):
     monkeypatch.setattr("crucible_telemetry.export.packing.PART_ROWS", 9_000)
