@@ -14,7 +14,7 @@ from crucible_telemetry.errors import CrucibleError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "replay", "labs", "exports", "compare", "query", "events")
+COMMANDS = ("demo", "replay", "labs", "exports", "compare", "query", "events", "doctor")
 """The modules of this folder that add commands, in the order ``--help`` shows them."""
 
 EXTRAS = {
@@ -24,6 +24,12 @@ EXTRAS = {
     "scipy": "stats",
     "statsmodels": "stats",
     "zstandard": "zstd",
+    "pyarrow": "parquet",
+    "duckdb": "sql",
+    "asyncpg": "postgres",
+    "obstore": "s3",
+    "genai_prices": "prices",
+    "matplotlib": "plot",
 }
 """Optional package → the extra that brings it."""
 

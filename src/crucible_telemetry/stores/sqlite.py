@@ -266,10 +266,11 @@ class SqliteKeep:
             raise StoreRefused(self.url, "is closed")
         return self._reading
 
-    def sizes(self) -> dict[str, Any]:
-        """Bytes of the file and its journal, for `crucible doctor`."""
+    async def about(self) -> dict[str, Any]:
+        """Format, and bytes of the file and its journal, for `crucible doctor`."""
         wal = self.path.with_name(self.path.name + "-wal")
         return {
+            "format": FORMAT,
             "file_bytes": self.path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         }

@@ -1,0 +1,111 @@
+"""Whether a keep holds what it should: every block as it was written, every seq, roll-ups that equal their rows."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from msgspec import Struct
+
+from crucible_telemetry.errors import StoreDamaged
+from crucible_telemetry.lab.durable import Found, keep_of
+from crucible_telemetry.lab.records import unpacked
+from crucible_telemetry.metrics.rollups import LEVELS_S, Bucket, counted, merged
+from crucible_telemetry.stores.keeping import Keep, KeptExperiment
+from crucible_telemetry.stores.totals import Totals
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """What was found of one experiment. `problems` is empty when it is whole.
+
+    `owner`: host and process that wrote it last; `alive`: whether that runs. `rollups`: ``ok``,
+    ``differ``, or ``not whole`` where they do not count every event (they are made anew when read).
+    """
+
+    id: str
+    name: str
+    state: str
+    events: int
+    blocks: int
+    owner: str
+    alive: bool
+    rollups: str
+    problems: list[str]
+
+
+class Lookout(Struct, frozen=True):
+    """A keep that is open to be looked through, and what it says of itself."""
+
+    keep: Keep
+    kept: list[KeptExperiment]
+    about: dict[str, Any]
+
+    async def experiments(self) -> AsyncIterator[Checked]:
+        """One after the other, each read whole."""
+        for kept in self.kept:
+            yield await _checked(self.keep, kept)
+
+
+async def look(url: str) -> Lookout:
+    """Open what is there, to be read; whoever calls closes `keep`."""
+    keep = keep_of(url, "normal", read_only=True)
+    assert keep is not None  # noqa: S101 - memory is refused before
+    try:
+        kept = await keep.open()
+        about: dict[str, Any] = await keep.about()  # type: ignore[attr-defined]
+    except BaseException:
+        await keep.close()
+        raise
+    return Lookout(keep, kept, about)
+
+
+async def _checked(keep: Keep, kept: KeptExperiment) -> Checked:
+    record = unpacked(kept.record)
+    found = Found(kept, record)
+    problems = _missing(kept)
+    again: dict[int, dict[int, Bucket]] = {level_s: {} for level_s in LEVELS_S}
+    totals = Totals(keep, kept.id, min((block.min_us for block in kept.blocks), default=None))
+    last_seq = kept.blocks[-1].last_seq if kept.blocks else 0
+    last_us = max((block.max_us for block in kept.blocks), default=0)
+    await totals.check(last_seq, last_us)
+    mark = await totals.count(last_seq)
+    for block in kept.blocks:
+        try:
+            columns = await keep.load(kept.id, block)
+        except StoreDamaged as damage:
+            problems.append(damage.reason)
+            continue
+        if mark is not None:
+            again = {s: merged(of, counted(columns, mark.origin_us, s)) for s, of in again.items()}
+    rollups = "not whole"
+    if mark is not None and not problems:
+        rollups = "ok" if await _equal(totals, mark.origin_us, last_us, again) else "differ"
+    if rollups == "differ":
+        problems.append("roll-ups are not what the events say")
+    return Checked(
+        id=kept.id, name=record.name, state=found.state.value, events=sum(b.rows for b in kept.blocks),
+        blocks=len(kept.blocks), owner=f"{record.owner.host}, process {record.owner.pid}",
+        alive=found.elsewhere is not None, rollups=rollups, problems=problems,
+    )  # fmt: skip
+
+
+def _missing(kept: KeptExperiment) -> list[str]:
+    """Ranges of seqs that no block holds, and those that more than one does."""
+    problems, expected = [], 1
+    for block in kept.blocks:
+        if block.first_seq > expected:
+            problems.append(f"events {expected} to {block.first_seq - 1} are missing")
+        if block.first_seq < expected:
+            problems.append(f"events {block.first_seq} to {expected - 1} are there twice")
+        expected = max(expected, block.last_seq + 1)
+    return problems
+
+
+async def _equal(
+    totals: Totals, origin_us: int, last_us: int, again: dict[int, dict[int, Bucket]]
+) -> bool:
+    for level_s, counted_now in again.items():
+        kept: dict[int, Bucket] = {}
+        async for page in totals.between(level_s, origin_us, last_us + 1):
+            kept |= page
+        if kept != counted_now:
+            return False
+    return True
