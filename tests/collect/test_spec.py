@@ -160,6 +160,7 @@ def test_the_table_has_the_states_and_moves_of_the_contract():
         ("running", "pause", "paused"),
         ("running", "stop", "stopped"),
         ("running", "fail", "failed"),
+        ("running", "interrupt", "interrupted"),
         ("paused", "resume", "running"),
         ("paused", "stop", "stopped"),
         ("paused", "fail", "failed"),

@@ -66,8 +66,7 @@ class Collector(WaitingRoom):
         self.woken_ns = self.lag_ns = 0
         self._followers: dict[int, Callable[[Columns], None]] = {}
         super().__init__()
-        self._awake = Signal()
-        self._hurry = Signal()
+        self._awake, self._hurry = Signal(), Signal()
         self._lock = threading.RLock()
         self._busy = False
         self._prepared: Prepared | None = None
@@ -136,9 +135,7 @@ class Collector(WaitingRoom):
             prepared = self._prepared
             expected = 0 if prepared is None or prepared.columns is None else len(prepared.columns)
             if ahead not in (0, expected):
-                raise AssertionError(
-                    f"store is {ahead} events ahead of the collector, not {expected}"
-                )
+                raise AssertionError(f"the store is {ahead} events ahead, not {expected}")
             # The crash may have come between a commit and saying so.
             self._tell()
         self.release()
