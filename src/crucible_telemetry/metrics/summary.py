@@ -3,7 +3,6 @@
 Units are divided out last: nanoseconds by 10⁶ (ms), pico-dollars by 10¹² (USD), integers until then.
 """
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
@@ -34,6 +33,7 @@ from crucible_telemetry.metrics.figures import (
 )
 from crucible_telemetry.metrics.sketch import QUANTILE_ERROR
 from crucible_telemetry.metrics.spreads import field, latency, streaming, summed
+from crucible_telemetry.wilson import wilson_limits
 
 DEFAULT: Final = MetricsConfig()
 PICO_PER_USD: Final = 10**12
@@ -306,12 +306,9 @@ def _total(moments: Moments) -> int | None:
     return moments.total if moments.n else None
 
 
-def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float] | None:
-    """Score interval of a proportion (Wilson 1927), 95 % by default; None for n = 0."""
+def wilson(successes: int, n: int) -> tuple[float, float] | None:
+    """Wilson's 95 % score interval of a proportion; None for n = 0."""
     if not n:
         return None
-    rate = successes / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    return low, 1.0 if successes == n else min(1.0, centre + half)
+    low, high = wilson_limits(successes, n, Z_95)
+    return float(low), float(high)

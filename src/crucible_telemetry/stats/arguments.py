@@ -70,6 +70,14 @@ def sample(name: str, values: ArrayLike, nan: NanPolicy) -> Sample:
     return Sample(array if keep is None else array[keep], notes)
 
 
+def samples(
+    control: ArrayLike, treatment: ArrayLike, nan: NanPolicy
+) -> tuple[tuple[Floats, Floats], tuple[str, ...]]:
+    """The values of both arms that are there, and the notes of what was left out."""
+    first, second = sample("control", control, nan), sample("treatment", treatment, nan)
+    return (first.values, second.values), first.notes + second.notes
+
+
 def pairs(
     control: ArrayLike,
     treatment: ArrayLike,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from crucible_telemetry.stats.arguments import NanPolicy, pairs
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference
-from crucible_telemetry.stats.moments import Moments, moments_of
+from crucible_telemetry.stats.moments import Moments, moments_of_arms
 from crucible_telemetry.stats.noncentral import t_limits
 from crucible_telemetry.stats.result import Alternative, Effect, Interval, Result, Told
 
@@ -149,11 +149,7 @@ def _two_arms(
     nan: NanPolicy,
     ask: Inference,
 ) -> Result:
-    first, second = (
-        moments_of("control", control, nan),
-        moments_of("treatment", treatment, nan),
-    )
-    arms, notes = (first[0], second[0]), first[1] + second[1]
+    arms, notes = moments_of_arms(control, treatment, nan)
     told: Told = {
         "test": name,
         "method": _EXACT,

@@ -15,8 +15,8 @@ from crucible_telemetry.stats.effects import one_sample_effect, standardised, un
 from crucible_telemetry.stats.extra import statsmodels
 from crucible_telemetry.stats.inference import Inference, t_below
 from crucible_telemetry.stats.means import DIFFERENCE, difference_error
-from crucible_telemetry.stats.moments import Moments, moments_of
-from crucible_telemetry.stats.rates import DIFFERENCE_OF_RATES, Rate, rate_of
+from crucible_telemetry.stats.moments import Moments, moments_of_arms
+from crucible_telemetry.stats.rates import DIFFERENCE_OF_RATES, Rate, rates_of
 from crucible_telemetry.stats.result import Interval, Result, Told
 
 
@@ -30,8 +30,7 @@ def tost_welch(
 ) -> Result:
     """Whether the difference of two means lies inside `bounds` (in the unit of the values), by Welch's t."""
     ask = _inside(bounds, confidence)
-    first, second = moments_of("control", control, nan), moments_of("treatment", treatment, nan)
-    arms, notes = (first[0], second[0]), first[1] + second[1]
+    arms, notes = moments_of_arms(control, treatment, nan)
     told: Told = {
         "test": "TOST (Welch)",
         "method": "two one-sided Welch tests",
@@ -79,7 +78,7 @@ def tost_proportions(
     Farrington & Manning, Statistics in Medicine 9 (1990) 1447-1454.
     """
     ask = _inside(bounds, confidence)
-    arms = rate_of("control", control), rate_of("treatment", treatment)
+    arms = rates_of(control, treatment)
     told: Told = {
         "test": "TOST (proportions)",
         "method": "two one-sided score tests (Farrington–Manning)",

@@ -12,7 +12,7 @@ from crucible_telemetry.stats.effects import (
     untestable,
 )
 from crucible_telemetry.stats.inference import Inference, from_t
-from crucible_telemetry.stats.moments import Moments, moments_of
+from crucible_telemetry.stats.moments import Moments, moments_of, moments_of_arms
 from crucible_telemetry.stats.result import Alternative, Result, Told
 
 DIFFERENCE = "difference of means, treatment − control"
@@ -31,9 +31,7 @@ def welch_t(
     Welch, Biometrika 34 (1947) 28-35, degrees of freedom by Satterthwaite, Biometrics Bulletin 2 (1946)
     110-114. Arms that cannot be tested (n < 2, no variance, infinities) give a result that says why.
     """
-    first, second = moments_of("control", control, nan), moments_of("treatment", treatment, nan)
-    arms = first[0], second[0]
-    return _two_arms("Welch's t", arms, first[1] + second[1], Inference(confidence, alternative))
+    return _two_arms("Welch's t", control, treatment, nan, Inference(confidence, alternative))
 
 
 def student_t(
@@ -45,9 +43,7 @@ def student_t(
     nan: NanPolicy = "error",
 ) -> Result:
     """Student's t: the difference of two means under one variance; `welch_t` does not need that."""
-    first, second = moments_of("control", control, nan), moments_of("treatment", treatment, nan)
-    arms = first[0], second[0]
-    return _two_arms("Student's t", arms, first[1] + second[1], Inference(confidence, alternative))
+    return _two_arms("Student's t", control, treatment, nan, Inference(confidence, alternative))
 
 
 def paired_t(
@@ -112,23 +108,27 @@ def difference_error(test: str, control: Moments, treatment: Moments) -> tuple[f
 
 
 def _two_arms(
-    test: str, arms: tuple[Moments, Moments], notes: tuple[str, ...], ask: Inference
+    test: str,
+    control: ArrayLike | Moments,
+    treatment: ArrayLike | Moments,
+    nan: NanPolicy,
+    ask: Inference,
 ) -> Result:
-    control, treatment = arms
+    arms, notes = moments_of_arms(control, treatment, nan)
     told: Told = {
         "test": test,
         "method": "one variance"
         if test == "Student's t"
         else "variances may differ, Satterthwaite's df",
         "estimand": DIFFERENCE,
-        "estimate": treatment.mean - control.mean,
-        "n": (control.n, treatment.n),
+        "estimate": arms[1].mean - arms[0].mean,
+        "n": (arms[0].n, arms[1].n),
     }
-    reason = untestable(control, treatment)
+    reason = untestable(*arms)
     if reason is not None:
         return ask.undecided(reason, notes, **told)
-    error, df = difference_error(test, control, treatment)
-    effect = standardised("Hedges' g", control, treatment, ask)
+    error, df = difference_error(test, *arms)
+    effect = standardised("Hedges' g", *arms, ask)
     return from_t(ask, error, df, effect_size=effect, notes=notes, **told)
 
 

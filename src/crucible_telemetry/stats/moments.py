@@ -60,3 +60,11 @@ def moments_of(
         return values, ()
     kept = sample(name, values, nan)
     return Moments._of(kept.values), kept.notes
+
+
+def moments_of_arms(
+    control: "ArrayLike | Moments", treatment: "ArrayLike | Moments", nan: NanPolicy
+) -> tuple[tuple[Moments, Moments], tuple[str, ...]]:
+    """The moments of both arms, and the notes of what was left out."""
+    first, second = moments_of("control", control, nan), moments_of("treatment", treatment, nan)
+    return (first[0], second[0]), first[1] + second[1]

@@ -10,8 +10,9 @@ from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.stats.arguments import same_length
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference
-from crucible_telemetry.stats.rates import DIFFERENCE_OF_RATES, wilson_limits
+from crucible_telemetry.stats.rates import DIFFERENCE_OF_RATES
 from crucible_telemetry.stats.result import Alternative, Interval, Result, Told
+from crucible_telemetry.wilson import wilson_limits
 
 
 class PairedRates(Struct, frozen=True, kw_only=True):

@@ -21,15 +21,9 @@ from crucible_telemetry.stats.result import Alternative
 _MOST = 2**40
 
 
-class MeansDesign(Struct, frozen=True, kw_only=True):
-    """A t test to come: of two arms, of pairs, or of one sample against a claim.
+class _Design(Struct, frozen=True, kw_only=True):
+    """What every design says: the question, the arms' sizes, and repeats with their correlation."""
 
-    `effect_size` is a difference in standard deviations of one value (pairs: of one difference), `n` the
-    number of items of the control (pairs: of pairs), the treatment having ``ratio * n``. With `repeats`,
-    `icc` is needed: the share of that variance which lies between items.
-    """
-
-    kind: Literal["independent", "paired", "one-sample"] = "independent"
     alternative: Alternative = "two-sided"
     confidence: float = 0.95
     ratio: float = 1.0
@@ -39,6 +33,28 @@ class MeansDesign(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         Inference(self.confidence, self.alternative)
         _checked(self.repeats, self.icc, self.ratio)
+
+    @property
+    def _ask(self) -> Inference:
+        return Inference(self.confidence, self.alternative)
+
+    @property
+    def _variance_factor(self) -> float:
+        return design_effect(self.repeats, self.icc or 0.0) / self.repeats
+
+
+class MeansDesign(_Design, frozen=True, kw_only=True):
+    """A t test to come: of two arms, of pairs, or of one sample against a claim.
+
+    `effect_size` is a difference in standard deviations of one value (pairs: of one difference), `n` the
+    number of items of the control (pairs: of pairs), the treatment having ``ratio * n``. With `repeats`,
+    `icc` is needed: the share of that variance which lies between items.
+    """
+
+    kind: Literal["independent", "paired", "one-sample"] = "independent"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind not in ("independent", "paired", "one-sample"):
             raise ConfigurationError(
                 "kind", f"{self.kind!r} is none of independent, paired, one-sample"
@@ -53,8 +69,8 @@ class MeansDesign(Struct, frozen=True, kw_only=True):
             df, weight = n - 1, float(n)
         if n < 2 or df < 1:
             return 0.0
-        shift = effect_size * math.sqrt(weight / _variance_factor(self.repeats, self.icc))
-        return _t_power(shift, df, Inference(self.confidence, self.alternative))
+        shift = effect_size * math.sqrt(weight / self._variance_factor)
+        return _t_power(shift, df, self._ask)
 
     def sample_size(self, effect_size: float, power: float = 0.8) -> int:
         """The smallest `n` whose power is at least `power`."""
@@ -77,34 +93,23 @@ class MeansDesign(Struct, frozen=True, kw_only=True):
         return sign * float(found)
 
 
-class RatesDesign(Struct, frozen=True, kw_only=True):
+class RatesDesign(_Design, frozen=True, kw_only=True):
     """A score test (Pearson's χ² with its sign) of two independent rates to come.
 
     Power is summed over the outcomes that reject: exact, and so not quite smooth in `n`. With `repeats` and
     `icc` it is that of the effective number of trials, ``n * repeats / (1 + (repeats − 1) icc)``.
     """
 
-    alternative: Alternative = "two-sided"
-    confidence: float = 0.95
-    ratio: float = 1.0
-    repeats: int = 1
-    icc: float | None = None
-
-    def __post_init__(self) -> None:
-        Inference(self.confidence, self.alternative)
-        _checked(self.repeats, self.icc, self.ratio)
-
     def power(self, control_rate: float, treatment_rate: float, n: int) -> float:
         """The chance of p < 1 − confidence with `n` items in the control."""
         for name, rate in (("control_rate", control_rate), ("treatment_rate", treatment_rate)):
             if not 0 <= rate <= 1:
                 raise ConfigurationError(name, f"{rate} is not between 0 and 1")
-        factor = _variance_factor(self.repeats, self.icc)
+        factor = self._variance_factor
         sizes = math.floor(n / factor + 1e-9), math.floor(math.ceil(self.ratio * n) / factor + 1e-9)
         if min(sizes) < 1:
             return 0.0
-        ask = Inference(self.confidence, self.alternative)
-        return _score_power((control_rate, treatment_rate), sizes, ask)
+        return _score_power((control_rate, treatment_rate), sizes, self._ask)
 
     def sample_size(self, control_rate: float, treatment_rate: float, power: float = 0.8) -> int:
         """The smallest `n` from which on ten in a row have at least `power`."""
@@ -145,10 +150,6 @@ def design_effect(repeats: int, icc: float) -> float:
     """Kish's: how many times more values are needed when `repeats` of each item correlate by `icc`."""
     _checked(repeats, icc, 1.0)
     return 1 + (repeats - 1) * icc
-
-
-def _variance_factor(repeats: int, icc: float | None) -> float:
-    return design_effect(repeats, icc or 0.0) / repeats
 
 
 def _checked(repeats: int, icc: float | None, ratio: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike
 
-from crucible_telemetry.stats.arguments import Floats, NanPolicy, in_order, sample, share
+from crucible_telemetry.stats.arguments import Floats, NanPolicy, in_order, sample, samples, share
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference
 from crucible_telemetry.stats.result import Alternative, Interval, Result, Told
@@ -67,18 +67,17 @@ def quantile_difference(
     two intervals at half the error each (Bonferroni). The p-value turns the interval.
     """
     share("q", q)
-    first, second = sample("control", control, nan), sample("treatment", treatment, nan)
+    (first, second), notes = samples(control, treatment, nan)
     ask = Inference(confidence, alternative)
-    notes = first.notes + second.notes
     told: Told = {
         "test": "quantile difference",
         "method": "MOVER of two interpolated order-statistic intervals, p-value by turning it",
         "estimand": f"difference of {_name(q)}, treatment − control",
-        "n": (len(first.values), len(second.values)),
+        "n": (len(first), len(second)),
     }
     if not min(told["n"]):
         return ask.undecided("an arm has no values", notes, estimate=math.nan, **told)
-    arms = _Arm.of(first.values, q), _Arm.of(second.values, q)
+    arms = _Arm.of(first, q), _Arm.of(second, q)
     with np.errstate(invalid="ignore"):
         estimate = arms[1].estimate - arms[0].estimate
     needs = [

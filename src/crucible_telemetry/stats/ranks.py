@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crucible_telemetry.stats.arguments import Floats, NanPolicy, pairs, sample
+from crucible_telemetry.stats.arguments import Floats, NanPolicy, pairs, samples
 from crucible_telemetry.stats.extra import scipy_stats
 from crucible_telemetry.stats.inference import Inference, t_quantile
 from crucible_telemetry.stats.result import Alternative, Effect, Interval, Result, Told
@@ -33,9 +33,8 @@ def mann_whitney(
     Nonparametric Statistical Methods (1999), 4.3). p by SciPy: exact for small samples without ties, else
     normal with corrections for ties and continuity.
     """
-    arms = sample("control", control, nan), sample("treatment", treatment, nan)
-    ask, notes = Inference(confidence, alternative), arms[0].notes + arms[1].notes
-    first, second = arms[0].values, arms[1].values
+    (first, second), notes = samples(control, treatment, nan)
+    ask = Inference(confidence, alternative)
     told: Told = {
         "test": "Mann–Whitney U",
         "method": "Hodges–Lehmann shift, limits by order statistics of the differences",
@@ -74,18 +73,18 @@ def cliffs_delta(
     Cliff's variance and asymmetric limits (Cliff, Ordinal Methods for Behavioral Data Analysis (1996);
     Feng & Cliff, Journal of Modern Applied Statistical Methods 3 (2004) 322-332).
     """
-    arms = sample("control", control, nan), sample("treatment", treatment, nan)
-    ask, notes = Inference(confidence, alternative), arms[0].notes + arms[1].notes
+    arms, notes = samples(control, treatment, nan)
+    ask = Inference(confidence, alternative)
     told: Told = {
         "test": "Cliff's delta",
         "method": "unbiased variance, asymmetric limits, normal quantile",
         "estimand": "P(treatment > control) − P(treatment < control)",
-        "n": (len(arms[0].values), len(arms[1].values)),
+        "n": (len(arms[0]), len(arms[1])),
     }
     if not min(told["n"]):
         reason = "an arm has no values"
         return ask.undecided(reason, notes, estimate=math.nan, interval=(-1.0, 1.0), **told)
-    effect = _delta(arms[0].values, arms[1].values, ask)
+    effect = _delta(*arms, ask)
     return ask.result(estimate=effect.estimate, interval=effect.interval, notes=notes, **told)
 
 

@@ -14,6 +14,7 @@ from crucible_telemetry.stats.extra import scipy_stats
 from crucible_telemetry.stats.inference import Inference
 from crucible_telemetry.stats.noncentral import chi2_limits
 from crucible_telemetry.stats.result import Alternative, Effect, Interval, Result, Told
+from crucible_telemetry.wilson import wilson_limits
 
 Rate = tuple[int, int]
 
@@ -66,7 +67,7 @@ def newcombe(
     Method 10 of Newcombe, Statistics in Medicine 17 (1998) 873-890. The statistic is the pooled z, whose
     square is Pearson's χ².
     """
-    arms = rate_of("control", control), rate_of("treatment", treatment)
+    arms = rates_of(control, treatment)
     ask = Inference(confidence, alternative)
     told: Told = {
         "test": "Newcombe difference",
@@ -149,17 +150,6 @@ def chi_square(table: ArrayLike, *, confidence: float = 0.95) -> Result:
     )
 
 
-def wilson_limits(successes: Any, n: Any, z: float) -> tuple[Any, Any]:
-    """Wilson's limits at ± `z`; takes arrays too."""
-    rate, spread = successes / n, z * z / n
-    middle = (rate + spread / 2) / (1 + spread)
-    reach = np.sqrt(rate * (1 - rate) * spread + spread * spread / 4) / (1 + spread)
-    # Rounding must not leave 0 and 1 out where nothing, or everything, succeeded.
-    return np.where(successes == 0, 0.0, middle - reach), np.where(
-        successes == n, 1.0, middle + reach
-    )
-
-
 def newcombe_limits(
     control_successes: Any, control_n: Any, treatment_successes: Any, treatment_n: Any, z: float
 ) -> tuple[Any, Any]:
@@ -184,6 +174,11 @@ def rate_of(name: str, rate: Rate) -> Rate:
     if (successes, n) != tuple(rate) or not 0 <= successes <= n:
         raise wrong
     return successes, n
+
+
+def rates_of(control: Rate, treatment: Rate) -> tuple[Rate, Rate]:
+    """Both arms, checked."""
+    return rate_of("control", control), rate_of("treatment", treatment)
 
 
 def _pooled_z(control: Rate, treatment: Rate) -> tuple[float, tuple[str, ...]]:
@@ -218,8 +213,8 @@ def _binomial(rate: Rate, claim: float | None, ask: Inference) -> Result:
 
 
 def _table(control: Rate, treatment: Rate) -> Any:
-    arms = rate_of("treatment", treatment), rate_of("control", control)
-    return np.array([[successes, n - successes] for successes, n in arms])
+    rows = [[successes, n - successes] for successes, n in rates_of(control, treatment)]
+    return np.array(rows[::-1])
 
 
 def _counts(table: ArrayLike) -> Any:

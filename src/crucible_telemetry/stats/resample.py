@@ -10,7 +10,7 @@ from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import Clustered, Floats, NanPolicy, pairs, sample
+from crucible_telemetry.stats.arguments import Clustered, Floats, NanPolicy, pairs, sample, samples
 from crucible_telemetry.stats.clusters import Cells
 from crucible_telemetry.stats.extra import scipy_stats
 from crucible_telemetry.stats.inference import Inference, with_notes
@@ -47,14 +47,13 @@ class Bootstrap(Struct, frozen=True, kw_only=True):
         self, control: ArrayLike, treatment: ArrayLike, *, nan: NanPolicy = "error"
     ) -> Result:
         """The difference of the arms' statistics; each arm resampled on its own."""
-        arms = sample("control", control, nan), sample("treatment", treatment, nan)
+        arms, notes = samples(control, treatment, nan)
 
         def apart(first: Floats, second: Floats, axis: int = -1) -> Any:
             return self.statistic(second, axis=axis) - self.statistic(first, axis=axis)
 
         estimand = f"difference of {self._name}, treatment − control"
-        notes = arms[0].notes + arms[1].notes
-        return self._run((arms[0].values, arms[1].values), apart, notes, estimand)
+        return self._run(arms, apart, notes, estimand)
 
     def paired(
         self, control: ArrayLike, treatment: ArrayLike, *, nan: NanPolicy = "error"
@@ -157,8 +156,7 @@ class Permutation(Struct, frozen=True, kw_only=True):
         self, control: ArrayLike, treatment: ArrayLike, *, nan: NanPolicy = "error"
     ) -> Result:
         """Labels of the arms exchanged: the null hypothesis is one distribution."""
-        arms = sample("control", control, nan), sample("treatment", treatment, nan)
-        values = arms[0].values, arms[1].values
+        values, notes = samples(control, treatment, nan)
         beside = welch_t(*values, confidence=self.confidence, alternative=self.alternative)
 
         def apart(second: Floats, first: Floats, axis: int = -1) -> Any:
@@ -166,7 +164,7 @@ class Permutation(Struct, frozen=True, kw_only=True):
 
         data = (values[1], values[0])
         found = self._run(beside, data, apart, "independent", "permutation test")
-        return with_notes(found, *arms[0].notes, *arms[1].notes)
+        return with_notes(found, *notes)
 
     def paired(
         self, control: ArrayLike, treatment: ArrayLike, *, nan: NanPolicy = "error"

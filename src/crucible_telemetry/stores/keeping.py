@@ -31,6 +31,14 @@ class Rollup(Struct, frozen=True, array_like=True):
     cells: bytes
 
 
+class RecordHead(Struct, frozen=True):
+    """What of an experiment's record (`ExperimentChange.record`) stands in columns of its own."""
+
+    name: str
+    state: str
+    started_us: int
+
+
 class ExperimentChange(Struct, frozen=True, kw_only=True):
     """What is new of one experiment: its record (None: unchanged), words, trials by number, parts, roll-ups."""
 

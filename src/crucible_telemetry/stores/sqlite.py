@@ -20,7 +20,14 @@ import msgspec
 from crucible_telemetry.errors import StoreDamaged, StoreError, StoreRefused, StoreUnavailable
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest, encoded, info_of
-from crucible_telemetry.stores.keeping import Change, ExperimentChange, KeptExperiment, Rollup, Word
+from crucible_telemetry.stores.keeping import (
+    Change,
+    ExperimentChange,
+    KeptExperiment,
+    RecordHead,
+    Rollup,
+    Word,
+)
 from crucible_telemetry.stores.worker import Worker
 
 T = TypeVar("T")
@@ -54,14 +61,6 @@ CREATE TABLE rollups (
 _TABLES: Final = {"words": "experiment", "trials": "experiment", "blocks": "experiment",
                   "rollups": "experiment", "experiments": "id"}  # fmt: skip
 _RETRY: Final = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError)
-
-
-class RecordHead(msgspec.Struct):
-    """What the table of experiments shows beside the record itself."""
-
-    name: str
-    state: str
-    started_us: int
 
 
 class SqliteKeep:

@@ -10,21 +10,13 @@ from msgspec import Struct
 from crucible_telemetry.errors import StoreRefused, StoreTaken
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo, encoded, info_of
-from crucible_telemetry.stores.keeping import Change, ExperimentChange
+from crucible_telemetry.stores.keeping import Change, ExperimentChange, RecordHead
 from crucible_telemetry.stores.postgres import rows
 from crucible_telemetry.stores.postgres.server import LOCKED, LONG_S
 from crucible_telemetry.stores.segments import taken
 
 HELD: Final = f"(x.state IN ('running', 'paused') AND {LOCKED.format(key='x.writer')})"
 """Whether a lab that lives writes the experiment x, an SQL expression."""
-
-
-class RecordHead(Struct, frozen=True):
-    """What of a record stands in columns of its own."""
-
-    name: str
-    state: str
-    started_us: int
 
 
 class TrialHead(Struct, frozen=True):
