@@ -15,7 +15,6 @@ from typing import Any
 import anyio
 
 import crucible_telemetry as ct
-from crucible_telemetry.compare import Comparison
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "llmperf"
 FAMILIES = {
@@ -69,11 +68,11 @@ async def main() -> None:
         draw(found, sys.argv[1])
 
 
-def arms_of(one: Comparison) -> str:
+def arms_of(one: ct.Comparison) -> str:
     return " → ".join(arm.name for arm in one.arms)
 
 
-def quantile(one: Comparison, name: str) -> ct.stats.Result:
+def quantile(one: ct.Comparison, name: str) -> ct.stats.Result:
     return next(found for found in one.quantiles if f"of {name}" in found.estimand)
 
 
@@ -82,7 +81,7 @@ def told(result: ct.stats.Result) -> str:
     return f"{result.estimate:+,.0f} ({low:+,.0f} to {high:+,.0f})"
 
 
-def draw(found: list[Comparison], path: str) -> None:
+def draw(found: list[ct.Comparison], path: str) -> None:
     """Each pair's differences with their 95 % intervals (needs the extra [plot])."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - optional
 

@@ -11,7 +11,7 @@ import crucible_telemetry as ct
 from crucible_telemetry import stores
 
 FACE = {
-    "Between", "ConfigurationError", "Counts", "CrucibleError", "Event", "Experiment",
+    "Between", "Comparison", "ComparisonError", "ConfigurationError", "Counts", "CrucibleError", "Event", "Experiment",
     "ExperimentFailed", "ExportError", "FlushResult", "Ge", "Gt", "HandlerExists", "Health", "JsonlMetricsStore", "Lab",
     "LabClosed", "Last", "LastN", "Le", "LifecycleError", "LlmCall", "Loaded", "Lt", "MetricPoint", "MetricsConfig", "MetricsStore", "Ne", "NotBuiltYet",
     "OneOf", "Outcome", "QueryError", "QueryResult", "Span", "Summary", "Trial", "TrialRecord",
@@ -126,7 +126,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error_that_names_it():
 
 def test_errors_form_one_tree_with_the_builtins_they_are():
     errors = [v for v in vars(ct).values() if isinstance(v, type) and issubclass(v, BaseException)]
-    assert len(errors) == 11
+    assert len(errors) == 12
     assert all(issubclass(error, ct.CrucibleError) for error in errors)
     assert issubclass(ct.ConfigurationError, ValueError)
     assert issubclass(ct.UnknownExperiment, LookupError)

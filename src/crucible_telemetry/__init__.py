@@ -22,6 +22,7 @@ What is imported here is light; the lab (and NumPy with it) loads when it is fir
 from typing import TYPE_CHECKING, Any
 
 from crucible_telemetry.errors import (
+    ComparisonError,
     ConfigurationError,
     CrucibleError,
     ExperimentFailed,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from crucible_telemetry.collect.progress import Counts, FlushResult, Health
     from crucible_telemetry.collect.trial import Trial
     from crucible_telemetry.collect.trials import TrialRecord
+    from crucible_telemetry.compare import Comparison
     from crucible_telemetry.experiment import Experiment, current_experiment
     from crucible_telemetry.experiment.loaded import Loaded, load
     from crucible_telemetry.export.reading import read_events
@@ -81,6 +83,7 @@ _LATE = {
     "Health": "collect.progress",
     "Trial": "collect.trial",
     "TrialRecord": "collect.trials",
+    "Comparison": "compare",
     "Experiment": "experiment",
     "Loaded": "experiment.loaded",
     "load": "experiment.loaded",
@@ -106,6 +109,8 @@ _LATER = {
 
 __all__ = [
     "Between",
+    "Comparison",
+    "ComparisonError",
     "ConfigurationError",
     "Counts",
     "CrucibleError",

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crucible_telemetry.stats.arguments import Floats, NanPolicy, pairs, samples
+from crucible_telemetry.stats.arguments import Floats, NanPolicy, in_order, pairs, samples
 from crucible_telemetry.stats.extra import scipy_stats
 from crucible_telemetry.stats.inference import Inference, t_quantile
 from crucible_telemetry.stats.result import Alternative, Effect, Interval, Result, Told
@@ -43,9 +43,9 @@ def mann_whitney(
     }
     if not min(told["n"]):
         return ask.undecided("an arm has no values", notes, estimate=math.nan, **told)
-    (low, high), back = bounded(first, second)
+    (low, high), back = bounded(in_order(first), in_order(second))
     done = scipy_stats().mannwhitneyu(high, low, alternative=alternative)
-    sums = Sums(high, -low)
+    sums = Sums(high, -low[::-1])
     skip = _skipped_u(min(told["n"]), max(told["n"]), ask.tail)
     limits = ask.sides((sums.at(skip), sums.at(sums.count + 1 - skip)))
     same = np.ptp(np.concatenate([low, high])) == 0
@@ -140,7 +140,7 @@ def _signed_ranks(apart: Floats, alternative: Alternative) -> tuple[float, float
 
 def _delta(control: Floats, treatment: Floats, ask: Inference) -> Effect:
     m, n = len(control), len(treatment)
-    control, treatment = np.sort(control), np.sort(treatment)
+    control, treatment = in_order(control), in_order(treatment)
     rows = _dominance(treatment, control)
     columns = -_dominance(control, treatment)
     delta = float(rows.mean())
