@@ -259,10 +259,14 @@ class Durable:
         self.writer.members[store.id] = store
 
     async def save(self) -> None:
-        """The last commit."""
+        """The last commits: as many as it takes, while they get on."""
         self.writer.retire()
-        self.writer.sweep()
-        await self.writer.commit()
+        before = None
+        while before is None or 0 < self.writer.waiting_rows < before or self.writer.failing:
+            before = self.writer.waiting_rows
+            self.writer.sweep()
+            if await self.writer.commit() is not None:
+                break
 
     async def leave(self) -> None:
         """Let go of files and connections; others may go on with what ran here."""
@@ -274,9 +278,9 @@ class Durable:
         """What is not on the disk of each experiment, and why, by id."""
         why = self.writer.trouble or "the disk did not answer in time"
         return {
-            one: f"{member.last_seq - member.written_seq} events are not on the disk: {member.given_up or why}"
+            one: f"{what} are not on the disk: {member.given_up or why}"
             for one, member in self.writer.members.items()
-            if member.written_seq < member.last_seq
+            if (what := member.unwritten)
         }
 
 

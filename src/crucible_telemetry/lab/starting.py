@@ -286,7 +286,7 @@ class Starting(Leaving):
         return f"{slug[:40].strip('-') or 'experiment'}-{secrets.token_hex(4)}"
 
     def _lost(self, experiment_id: str, error: StoreError) -> None:
-        """Another lab has taken an experiment over: here it has failed, and its siblings go on."""
+        """An experiment is not written any more: here it has failed, and its siblings go on."""
         log.warning("experiment %r has failed: %s", experiment_id, error)
         experiment = self._experiments.get(experiment_id)
         if experiment is not None:

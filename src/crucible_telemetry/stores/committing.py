@@ -145,9 +145,9 @@ class Committer(ABC):
         turn, self._turn = self._turn, Signal()
         turn.set()
 
-    @property
-    def state(self) -> str:
-        """``ok``, ``waiting`` (a later try may do) or ``refused``."""
-        if self.trouble is None:
-            return "ok"
-        return "waiting" if isinstance(self.trouble, StoreUnavailable) else "refused"
+
+def state_of(trouble: StoreError | None) -> str:
+    """``ok``, ``waiting`` (a later try may do) or ``refused``."""
+    if trouble is None:
+        return "ok"
+    return "waiting" if isinstance(trouble, StoreUnavailable) else "refused"

@@ -69,6 +69,18 @@ class KeptExperiment(Struct, frozen=True, kw_only=True):
     """Whether another lab writes it at this moment; None: this keep cannot tell, ask the record's owner."""
 
 
+class News(Protocol):
+    """What is kept of an experiment beside its events."""
+
+    def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
+        """(record, trials that are not written as they are); `numbers`: trials that new events are of."""
+        ...
+
+    def written(self) -> None:
+        """What was given last is on the disk."""
+        ...
+
+
 class Keep(Protocol):
     """A durable back-end of a lab.
 

@@ -6,20 +6,21 @@ Appending touches memory only. The writer gathers what is new (`gather`) and say
 
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from crucible_telemetry.errors import StoreDamaged, StoreError
+from crucible_telemetry.errors import StoreDamaged, StoreError, StoreUnavailable
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import Tally, log
+from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.shape import SHAPES, ShapeTable
 from crucible_telemetry.metrics.rollups import Bucket, counted, merged
 from crucible_telemetry.stores.base import check_count
 from crucible_telemetry.stores.blocks import BlockInfo
-from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperiment
+from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperiment, News, Rollup
 from crucible_telemetry.stores.lasting import FULL_ROWS, Lasting
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
 from crucible_telemetry.stores.segments import Place, Segment, State
@@ -36,18 +37,6 @@ ANEW_ROWS: Final = 32_768
 """Events that are counted in one transaction while roll-ups are made anew."""
 GATHER_ROWS: Final = FULL_ROWS
 """Events written in one transaction."""
-
-
-class News(Protocol):
-    """What is kept of an experiment beside its events."""
-
-    def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
-        """(record, trials that are not written as they are); `numbers`: trials that new events are of."""
-        ...
-
-    def written(self) -> None:
-        """What was given last is on the disk."""
-        ...
 
 
 class _Sent(Struct, frozen=True):
@@ -134,6 +123,13 @@ class KeptStore(WalkedStore, Lasting):
         self._touches.add()
         self._writer.touch(self.id)
 
+    @property
+    def unwritten(self) -> str:
+        """What of it is not on the disk, in words; empty when all is."""
+        if self.waiting_rows:
+            return f"{self.waiting_rows} events"
+        return "its state and trials" if self._told < self._touches.value else ""
+
     async def commit(self) -> None:
         """See `Store.commit`; what is beside the events too."""
         touches = self._touches.value
@@ -162,8 +158,8 @@ class KeptStore(WalkedStore, Lasting):
             try:
                 with self._moving:
                     self._spill_one(shelf)
-            except OSError as error:
-                log.warning("experiment %r stays in memory: no room to spill: %s", self.id, error)
+            except Exception as error:  # noqa: BLE001 - it relieves memory, and keeps no event from being taken
+                log.warning("experiment %r stays in memory: it cannot spill: %s", self.id, error)
                 return
 
     def _spill_one(self, shelf: Shelf) -> None:
@@ -196,8 +192,7 @@ class KeptStore(WalkedStore, Lasting):
             record=record,
             touches=touches,
         )
-        self.totals.saw(new)
-        rollups = await self.totals.rollups(await self._uncounted(state, new))
+        rollups = await self._rollups(state, new)
         words = self._spelling.news()
         changed = record != self._record
         if not (numbered or words or trials or changed or rollups):
@@ -212,6 +207,18 @@ class KeptStore(WalkedStore, Lasting):
             rollups=rollups,
             forget_rollups=self.totals.voided,
         )
+
+    async def _rollups(self, state: State, new: Sequence[Columns]) -> tuple[Rollup, ...]:
+        """Roll-ups with what is new; what cannot be counted costs them, and no event."""
+        try:
+            self.totals.saw(new)
+            return await self.totals.rollups(await self._uncounted(state, new))
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - figures that can be had from the events
+            log.warning("experiment %r is kept without roll-ups: %s", self.id, placed(error))
+            self.totals.end()
+            return ()
 
     def _next_shelves(self, state: State) -> tuple[Shelf, ...]:
         """Sealed segments that are not written, the oldest, as many as one transaction takes."""
@@ -246,21 +253,22 @@ class KeptStore(WalkedStore, Lasting):
         sent, self._sent = self._sent, None
         if sent is None:
             return
+        # First what nothing can keep from being so: it is on the disk, whatever fails below.
+        self.written_seq = max(self.written_seq, sent.upto_seq)
+        self._told = sent.touches
+        self._written_parts, self._record = sent.parts, sent.record
+        self.room.set()
         with self._moving:
             for shelf, info in zip(sent.shelves, infos, strict=False):
                 self._let_go(shelf, info)
             if not self.spilled_rows:
                 self._spills.clear()
-        self._told = sent.touches
-        self._written_parts, self._record = sent.parts, sent.record
         self._spelling.written()
         self.totals.written()
-        if self.news is not None:
-            self.news.written()
-        self.written_seq = max(self.written_seq, sent.upto_seq)
         if self.totals.wanted and self.totals.upto_seq < self.written_seq:
             self._writer.touch(self.id)
-        self.room.set()
+        if self.news is not None:
+            self.news.written()
 
     def _let_go(self, shelf: Shelf, info: BlockInfo) -> None:
         """It is on the disk; what was read lately stays in hand."""
@@ -317,7 +325,7 @@ class KeptStore(WalkedStore, Lasting):
         await totals.check(self.written_seq, self._state.max_us)
         if self.id not in self._writer.members:
             return totals.upto_seq == self.written_seq
-        totals.wanted = True
+        totals.wanted = not totals.ended
         while totals.wanted and totals.upto_seq < self.written_seq:
             if await self.settled() is not None:
                 return False

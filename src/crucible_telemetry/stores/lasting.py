@@ -5,10 +5,11 @@ from typing import Final
 
 from anyio.lowlevel import checkpoint
 
+from crucible_telemetry.clock import wall_us
 from crucible_telemetry.errors import StoreError
 from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.base import StoreHealth
-from crucible_telemetry.stores.committing import Committer
+from crucible_telemetry.stores.committing import Committer, state_of
 
 FULL_ROWS: Final = 262_144
 """Events that may wait for a commit; then the collector leaves further ones in the mailbox."""
@@ -29,10 +30,18 @@ class Lasting(ABC):
         self.room = Signal()
         self.given_up: StoreError | None = None
         """Why nothing is ever made durable again; None: it is."""
+        self._own_trouble: tuple[StoreError, int] | None = None
+        """What of it a commit failed of, and since when (µs since the epoch), while others were committed."""
+
+    def troubled(self, error: StoreError | None) -> None:
+        """Something of it was what the last commit failed of (None: no longer); it is tried again."""
+        since_us = wall_us() if self._own_trouble is None else self._own_trouble[1]
+        self._own_trouble = None if error is None else (error, since_us)
 
     def give_up(self, error: StoreError) -> None:
         """Nothing is ever made durable again: who waits for that is told why, who waits for room does not."""
         self.given_up = error
+        self.troubled(error)
         self.room.set()
 
     @property
@@ -74,10 +83,11 @@ class Lasting(ABC):
     def health(self) -> StoreHealth:
         """How keeping goes."""
         committer = self._committer
+        trouble, since_us = self._own_trouble or (committer.trouble, committer.trouble_since_us)
         return StoreHealth(
-            state=committer.state,
-            reason=None if committer.trouble is None else str(committer.trouble),
-            since_us=committer.trouble_since_us,
+            state=state_of(trouble),
+            reason=None if trouble is None else str(trouble),
+            since_us=since_us,
             waiting=self.waiting_rows,
             spilled=self.spilled_rows,
             spilled_total=self.spilled_total,

@@ -63,6 +63,8 @@ class Totals:
         self.wanted = is_new
         """Whether they are to be kept: not while they are void and nobody asked."""
         self.voided = False
+        self.ended = False
+        """Whether something made it impossible to keep them: figures are made from the events."""
         self._buckets: OrderedDict[Key, Bucket] = OrderedDict()
         self._newest: dict[int, int] = {}
         """The start of the newest bucket of each level; what begins later is not on the disk."""
@@ -121,6 +123,12 @@ class Totals:
         await self._add(minutes, origin_us)
         mark = Rollup(MARK_LEVEL, 0, msgspec.msgpack.encode(self._sent_mark))
         return (*[Rollup(*key, packed(bucket)) for key, bucket in self._sent.items()], mark)
+
+    def end(self) -> None:
+        """Keep none from now on; those on the disk are deleted."""
+        self._void()
+        self.ended = True
+        self._sent, self._sent_mark = {}, None
 
     def _void(self) -> None:
         self.mark, self.voided, self.wanted = None, True, False
