@@ -3,13 +3,8 @@
 Events are blocks (`blocks.py`), up to eight thousand to a row: a commit is a few statements however many
 events it holds, so that the writing thread does not fight the event loop for the interpreter (measured:
 row by row every statement gives the interpreter up, and takes up to 5 ms to get it back).
-
-Tables: `experiments` (id, name, state, started_us, record), `words` (shapes, models and error types by
-number), `trials`, `blocks` (events), `rollups`. Records and words are msgpack. `PRAGMA application_id`
-says that a file is ours, `user_version` which format it has.
 """
 
-import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -28,38 +23,23 @@ from crucible_telemetry.stores.keeping import (
     Rollup,
     Word,
 )
+from crucible_telemetry.stores.sqlite_file import (
+    APPLICATION_ID,
+    FORMAT,
+    TABLES,
+    abandon,
+    make_if_empty,
+    transaction,
+)
 from crucible_telemetry.stores.worker import Worker
 
 T = TypeVar("T")
 Durability = Literal["normal", "full"]
 
-FORMAT: Final = 1
-APPLICATION_ID: Final = 0x43525543
-"""``CRUC``."""
 OPEN_BUSY_MS: Final = 5_000
 """How long opening waits for another process that holds the file."""
 BUSY_MS: Final = 500
 """How long a write does; it is tried again, and who waits for it is told so within a second."""
-SCHEMA: Final = """
-CREATE TABLE experiments (
-  id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, started_us INTEGER NOT NULL,
-  record BLOB NOT NULL);
-CREATE TABLE words (
-  experiment TEXT NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL, word BLOB NOT NULL,
-  PRIMARY KEY (experiment, kind, number)) WITHOUT ROWID;
-CREATE TABLE trials (
-  experiment TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL,
-  PRIMARY KEY (experiment, number)) WITHOUT ROWID;
-CREATE TABLE blocks (
-  experiment TEXT NOT NULL, first_seq INTEGER NOT NULL, rows INTEGER NOT NULL, min_us INTEGER NOT NULL,
-  max_us INTEGER NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL);
-CREATE UNIQUE INDEX blocks_by_seq ON blocks (experiment, first_seq, rows, min_us, max_us, digest);
-CREATE TABLE rollups (
-  experiment TEXT NOT NULL, level_s INTEGER NOT NULL, start_us INTEGER NOT NULL, cells BLOB NOT NULL,
-  PRIMARY KEY (experiment, level_s, start_us)) WITHOUT ROWID;
-"""
-_TABLES: Final = {"words": "experiment", "trials": "experiment", "blocks": "experiment",
-                  "rollups": "experiment", "experiments": "id"}  # fmt: skip
 _RETRY: Final = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError)
 
 
@@ -128,7 +108,7 @@ class SqliteKeep:
         """See `Keep.disown`."""
         for connection in (self._reading, self._writing):
             if connection is not None:
-                _abandon(connection)
+                abandon(connection)
         self._reading = self._writing = None
 
     # -- in the threads -------------------------------------------------------------------------
@@ -162,7 +142,7 @@ class SqliteKeep:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         writing = self._connected()
         self._writing = writing
-        _make_if_empty(writing)
+        make_if_empty(writing)
         self._check_format(writing)
         writing.execute("PRAGMA journal_mode=WAL")
         level = "FULL" if self._durability == "full" else "NORMAL"
@@ -188,7 +168,7 @@ class SqliteKeep:
 
     def _write(self, change: Change) -> list[list[BlockInfo]]:
         connection, infos = self._writer(), []
-        with connection:
+        with transaction(connection):
             for one in change:
                 self._write_small(connection, one)
                 infos.append([_write_block(connection, one.id, part) for part in one.parts])
@@ -241,8 +221,8 @@ class SqliteKeep:
 
     def _forget(self, experiment_id: str) -> None:
         connection = self._writer()
-        with connection:
-            for table, column in _TABLES.items():
+        with transaction(connection):
+            for table, column in TABLES.items():
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (experiment_id,))  # noqa: S608 - our own names
 
     def _close_reading(self) -> None:
@@ -273,30 +253,6 @@ class SqliteKeep:
             "file_bytes": self.path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         }
-
-
-def _is_empty(connection: apsw.Connection) -> bool:
-    """Whether nobody has made anything of the file yet."""
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").get
-    return not tables and not connection.pragma("user_version")
-
-
-def _abandon(connection: apsw.Connection) -> None:
-    """Never close it: closing in a child of `fork` could fold the parent's journal into the file."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
-
-def _make_if_empty(connection: apsw.Connection) -> None:
-    if not _is_empty(connection):
-        return
-    # Immediate, and looked at again inside: another process may make it in this moment.
-    connection.execute("BEGIN IMMEDIATE")
-    with connection:
-        if _is_empty(connection):
-            connection.execute(SCHEMA)
-            connection.pragma("application_id", APPLICATION_ID)
-            connection.pragma("user_version", FORMAT)
-    connection.execute("COMMIT")
 
 
 def all_kept(connection: apsw.Connection) -> list[KeptExperiment]:
