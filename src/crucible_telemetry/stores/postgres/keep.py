@@ -183,9 +183,13 @@ class PostgresKeep:
     async def _check_version(self, connection: Any) -> None:
         found = await connection.fetchval("SELECT format FROM keep")
         if found != schema.FORMAT:
+            way = (
+                "update the library"
+                if found > schema.FORMAT
+                else "archive it with the version of it"
+            )
             raise StoreRefused(
-                self.url,
-                f"has format {found}; this version reads {schema.FORMAT}: update the library",
+                self.url, f"has format {found}; this version reads {schema.FORMAT}: {way}"
             )
 
 

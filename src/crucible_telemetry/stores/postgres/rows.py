@@ -13,7 +13,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.columns import DTYPES, FILL, FIXED, Columns, Payload
+from crucible_telemetry.events.columns import (
+    DTYPES,
+    FILL,
+    FIXED,
+    NANO,
+    STREAMED,
+    TOKENS,
+    Columns,
+    Payload,
+)
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.shape import decode_rows
 
@@ -25,11 +34,8 @@ FIELDS: Final[dict[str, tuple[str, int]]] = {
     "model": ("model", 4),
     "trial": ("trial", 8),
     "error": ("error", 4),
-    **{name: (name, 8) for name in ("latency_ns", "cost_pico", "ttft_ns", "itl_ns")},
-    **{
-        name: (f"{name}_tokens", 4)
-        for name in ("prompt", "completion", "total", "cached", "reasoning", "cache_write")
-    },
+    **{name: (name, 8) for name in NANO},
+    **{name: (f"{name}_tokens", 4) for name in (*TOKENS, STREAMED)},
 }
 """Column of `Columns` -> (column of the table, bytes of its integers)."""
 SQL_TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}

@@ -9,7 +9,7 @@ from crucible_telemetry.events.columns import FILL
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.stores.postgres.rows import FIELDS, SQL_TYPES
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 DAY_US: Final = 86_400_000_000
 
 _TYPED: Final = ",\n  ".join(
