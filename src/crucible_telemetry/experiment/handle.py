@@ -195,7 +195,7 @@ class Experiment(Questions, Archives):
     async def trials(self) -> list[TrialRecord]:
         """All trials in the order they started, open ones included."""
         self._check_kept("read")
-        return list(self._trials.records.values())
+        return self._trials.all()
 
     def trials_done(self) -> set[tuple[str, int]]:
         """(item, repeat) of the trials that ended well."""

@@ -138,6 +138,7 @@ class Starting(Leaving):
             raise ConfigurationError(
                 "reopen", "only what a durable lab keeps itself can be gone on with"
             )
+        old.store.check_record()
         life = experiment._life
         life.after("reopen")
         await experiment._released.wait()  # a stop that is not at its end

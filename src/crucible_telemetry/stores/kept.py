@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
@@ -18,9 +19,17 @@ from crucible_telemetry.events.mailbox import Tally, log
 from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.shape import SHAPES, ShapeTable
 from crucible_telemetry.metrics.rollups import Bucket, counted, merged
-from crucible_telemetry.stores.base import check_count
+from crucible_telemetry.stores.base import StoreHealth, check_count
 from crucible_telemetry.stores.blocks import BlockInfo
-from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperiment, News, Rollup
+from crucible_telemetry.stores.damage import damage_of, end_of
+from crucible_telemetry.stores.keeping import (
+    ExperimentChange,
+    Keep,
+    KeptExperiment,
+    News,
+    Rollup,
+    Tip,
+)
 from crucible_telemetry.stores.lasting import FULL_ROWS, Lasting
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
 from crucible_telemetry.stores.segments import Place, Segment, State
@@ -42,11 +51,12 @@ GATHER_ROWS: Final = FULL_ROWS
 class _Sent(Struct, frozen=True):
     """What was gathered, and what it makes true once it is written."""
 
-    upto_seq: int
     shelves: tuple[Shelf, ...]
     parts: frozenset[tuple[int, int]]
     record: bytes | None
     touches: int
+    trials: frozenset[int]
+    tip: Tip
 
 
 class KeptStore(WalkedStore, Lasting):
@@ -63,10 +73,17 @@ class KeptStore(WalkedStore, Lasting):
     ) -> None:
         check_count(segment_rows, "segment_rows")
         WalkedStore.__init__(self, reader)
-        Lasting.__init__(self, writer, kept.blocks[-1].last_seq if kept.blocks else 0)
+        Lasting.__init__(self, writer, end_of(kept))
+        self.damage = damage_of(kept)
         self.id, self._keep, self._writer = kept.id, keep, writer
         self._segment_rows = segment_rows
-        self._spelling = Spelling(reader, kept.words, shapes)
+        self._spelling = Spelling(reader, kept.words, shapes, self.damage.words)
+        self._tip = msgspec.structs.replace(
+            kept.tip or Tip(),
+            commit=max(one.commit for one in (kept.tip or Tip(), kept.mark or Tip())),
+            lost=self.damage.lost,
+        )
+        self._trials = {number for number, _ in kept.trials}
         self._hands = Hands()
         self._closed = False
         self._written_parts: frozenset[tuple[int, int]] = frozenset()
@@ -77,13 +94,7 @@ class KeptStore(WalkedStore, Lasting):
         self._spills, self._moving = Spill(), threading.Lock()
         self.news: News | None = None
         self.totals = Totals(keep, kept.id, min((b.min_us for b in kept.blocks), default=None))
-        shelves = shelves_of(kept.blocks)
-        for gap in (shelf for shelf in shelves if shelf.info is None):
-            log.warning("%s: %s", keep.url, self._named(gap, "are missing"))
-        self._begin(tuple(shelves), [])
-
-    def _named(self, place: Place, what: str) -> str:
-        return f"experiment {self.id!r}: events {place.first_seq} to {place.last_seq} {what}"
+        self._begin(tuple(shelves_of(kept.blocks, self.damage.missing)), [])
 
     def _begin(self, shelves: tuple[Shelf, ...], parts: list[Columns]) -> None:
         by_end = State().by_end
@@ -185,19 +196,22 @@ class KeptStore(WalkedStore, Lasting):
         numbered = [self._spelling.numbered(columns) for columns in new]
         numbers = {n for part in new for n in np.unique(part.trial).tolist()} - {0}
         record, trials = (None, ()) if self.news is None else self.news(numbers)
-        self._sent = _Sent(
-            upto_seq=new[-1].last_seq if new else before,
-            shelves=shelves,
-            parts=frozenset((part.first_seq, part.last_seq) for part in parts),
-            record=record,
-            touches=touches,
-        )
         rollups = await self._rollups(state, new)
         words = self._spelling.news()
         changed = record != self._record
         if not (numbered or words or trials or changed or rollups):
             self._told = touches
             return None
+        written = frozenset(number for number, _ in trials)
+        tip = self._tip_with(new[-1].last_seq if new else before, written)
+        self._sent = _Sent(
+            shelves=shelves,
+            parts=frozenset((part.first_seq, part.last_seq) for part in parts),
+            record=record,
+            touches=touches,
+            trials=written,
+            tip=tip,
+        )
         return ExperimentChange(
             id=self.id,
             record=record if changed else None,
@@ -206,6 +220,17 @@ class KeptStore(WalkedStore, Lasting):
             parts=tuple(numbered),
             rollups=rollups,
             forget_rollups=self.totals.voided,
+            tip=tip,
+        )
+
+    def _tip_with(self, upto_seq: int, trials: frozenset[int]) -> Tip:
+        """How far it goes once these are written."""
+        return Tip(
+            commit=self._tip.commit + 1,
+            last_seq=max(self.written_seq, upto_seq),
+            words=self._spelling.numbers,
+            trials=self._tip.trials + len(trials - self._trials),
+            lost=self._tip.lost,
         )
 
     async def _rollups(self, state: State, new: Sequence[Columns]) -> tuple[Rollup, ...]:
@@ -254,7 +279,8 @@ class KeptStore(WalkedStore, Lasting):
         if sent is None:
             return
         # First what nothing can keep from being so: it is on the disk, whatever fails below.
-        self.written_seq = max(self.written_seq, sent.upto_seq)
+        self.written_seq, self._tip = sent.tip.last_seq, sent.tip
+        self._trials |= sent.trials
         self._told = sent.touches
         self._written_parts, self._record = sent.parts, sent.record
         self.room.set()
@@ -294,24 +320,42 @@ class KeptStore(WalkedStore, Lasting):
             return found
         if place.spilled is not None:
             return Segment(self._spills.get(place.spilled))
+        named = f"experiment {self.id!r}: events"
         if place.info is None:
-            raise StoreDamaged(self._keep.url, self._named(place, "are missing"))
+            run = f"{place.first_seq} to {place.last_seq}"
+            raise StoreDamaged(self._keep.url, f"{named} {run} are missing")
         columns = await self._keep.load(self.id, place.info)
+        unread = self._spelling.unreadable(columns, self._unknown_trials)
+        if unread:
+            raise StoreDamaged(self._keep.url, f"{named} {unread}")
         segment = Segment(self._spelling.localised(columns))
         self._hands.put(segment)
         return segment
+
+    @property
+    def _unknown_trials(self) -> set[int] | None:
+        """The trials that are known, when some are not there."""
+        return self._trials if self.damage.trials else None
+
+    def check_record(self) -> None:
+        """`StoreDamaged` when the record that was found is damaged: nobody knows how it was to go on."""
+        if self._record is None and self.damage.flaws:
+            raise StoreDamaged(self._keep.url, f"experiment {self.id!r}: {self.damage.flaws[0]}")
+
+    def health(self) -> StoreHealth:
+        """See `Lasting.health`; what is damaged too."""
+        return msgspec.structs.replace(super().health(), damage=self.damage.told())
 
     async def buckets(self, level_s: int) -> dict[int, Bucket] | None:
         """See `BucketStore.buckets`; what waits to be written is counted in."""
         if not await self._rolled_up():
             return None
-        found: dict[int, Bucket] = {}
         async with self._writer.paused():
-            mark, state = await self.totals.count(self.written_seq), self._state
-            if mark is None:
-                return None
-            async for page in self.totals.between(level_s, mark.origin_us, state.max_us + 1):
-                found |= page
+            state = self._state
+            rolled = await self.totals.whole(level_s, self.written_seq, state.max_us)
+        if rolled is None:
+            return None
+        mark, found = rolled
         for place in state.segments_after(mark.upto_seq):
             if place.min_us < mark.origin_us:
                 return None

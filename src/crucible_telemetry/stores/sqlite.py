@@ -3,9 +3,10 @@
 Events are blocks (`blocks.py`), up to eight thousand to a row: a commit is a few statements however many
 events it holds, so that the writing thread does not fight the event loop for the interpreter (measured:
 row by row every statement gives the interpreter up, and takes up to 5 ms to get it back).
+Beside the file and its journal lie its marks (`marks.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -14,15 +15,11 @@ import msgspec
 
 from crucible_telemetry.errors import StoreDamaged, StoreError, StoreRefused, StoreUnavailable
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest, encoded, info_of
-from crucible_telemetry.stores.keeping import (
-    Change,
-    ExperimentChange,
-    KeptExperiment,
-    RecordHead,
-    Rollup,
-    Word,
-)
+from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest
+from crucible_telemetry.stores.keeping import Change, KeptExperiment, Mark, Rollup
+from crucible_telemetry.stores.marks import Marks
+from crucible_telemetry.stores.seals import unsealed
 from crucible_telemetry.stores.sqlite_file import (
     APPLICATION_ID,
     FORMAT,
@@ -30,6 +27,15 @@ from crucible_telemetry.stores.sqlite_file import (
     abandon,
     make_if_empty,
     transaction,
+)
+from crucible_telemetry.stores.sqlite_rows import (
+    all_kept,
+    kept_one,
+    numbers_of,
+    replace_record,
+    whole,
+    write_block,
+    write_small,
 )
 from crucible_telemetry.stores.worker import Worker
 
@@ -52,6 +58,9 @@ class SqliteKeep:
         self.path, self._durability = path, durability
         self._writing: apsw.Connection | None = None
         self._reading: apsw.Connection | None = None
+        self._marks = Marks(path)
+        self._numbers: dict[str, int] = {}
+        """Rows of experiments, by id."""
         self._writer_thread = Worker("crucible-sqlite-writer")
         self._reader_thread = Worker("crucible-sqlite-reader")
 
@@ -88,7 +97,16 @@ class SqliteKeep:
         rows: list[Any] = await self._as_reader(
             lambda: self._reader().execute(query, values).fetchall()
         )
-        return [Rollup(level_s, start_us, cells) for start_us, cells in rows]
+        return [
+            Rollup(level_s, start_us, self._unsealed(cells, experiment_id, level_s, start_us))
+            for start_us, cells in rows
+        ]
+
+    def _unsealed(self, cells: bytes, experiment_id: str, level_s: int, start_us: int) -> bytes:
+        value = unsealed(cells, "rollup", experiment_id, level_s, start_us)
+        if value is None:
+            raise StoreDamaged(self.url, f"experiment {experiment_id!r}: a roll-up is damaged")
+        return value
 
     async def forget(self, experiment_id: str) -> None:
         """See `Keep.forget`."""
@@ -110,6 +128,7 @@ class SqliteKeep:
             if connection is not None:
                 abandon(connection)
         self._reading = self._writing = None
+        self._marks.disown()
 
     # -- in the threads -------------------------------------------------------------------------
 
@@ -129,7 +148,7 @@ class SqliteKeep:
             raise StoreDamaged(self.url, f"a row is not as it was written: {error}") from error
         except apsw.NotADBError as error:
             raise StoreRefused(self.url, "is no SQLite database") from error
-        except apsw.CorruptError as error:
+        except (apsw.CorruptError, UnicodeDecodeError) as error:
             raise StoreDamaged(self.url, str(error)) from error
         except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
             raise StoreRefused(self.url, f"cannot be written: {error}") from error
@@ -140,6 +159,7 @@ class SqliteKeep:
 
     def _open(self) -> list[KeptExperiment]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        marks = self._marks.read()  # first: what comes after is no loss
         writing = self._connected()
         self._writing = writing
         make_if_empty(writing)
@@ -149,7 +169,20 @@ class SqliteKeep:
         writing.execute(f"PRAGMA synchronous={level}")
         self._reading = self._connected()
         writing.set_busy_timeout(BUSY_MS)
-        return all_kept(writing)
+        kept = all_kept(writing, marks)
+        wrong = whole(writing)
+        if wrong is not None:
+            log.warning("%s: the table of experiments is damaged: %s", self.url, wrong)
+        self._told_lost(marks.keys() - {one.id for one in kept}, marks)
+        return kept
+
+    def _told_lost(self, ids: AbstractSet[str], marks: Mapping[str, Mark]) -> None:
+        """Experiments of which nothing is left."""
+        for one in ids:
+            log.warning(
+                "%s: experiment %r is lost: its events 1 to %d were committed and nothing of it is there",
+                self.url, one, marks[one].last_seq,
+            )  # fmt: skip
 
     def _connected(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
@@ -162,65 +195,55 @@ class SqliteKeep:
         if application != APPLICATION_ID:
             raise StoreRefused(self.url, "is a database of another program")
         if found != FORMAT:
-            raise StoreRefused(
-                self.url, f"has format {found}; this version reads {FORMAT}: update the library"
-            )
+            way = "update the library" if found > FORMAT else "archive it with the version of it"
+            raise StoreRefused(self.url, f"has format {found}; this version reads {FORMAT}: {way}")
 
     def _write(self, change: Change) -> list[list[BlockInfo]]:
         connection, infos = self._writer(), []
         with transaction(connection):
             for one in change:
-                self._write_small(connection, one)
-                infos.append([_write_block(connection, one.id, part) for part in one.parts])
+                write_small(connection, one)
+                infos.append([write_block(connection, one.id, part) for part in one.parts])
+        self._mark(change)
         return infos
 
-    def _write_small(self, connection: apsw.Connection, one: ExperimentChange) -> None:
-        pack = msgspec.msgpack.encode
-        if one.record is not None:
-            head = msgspec.msgpack.decode(one.record, type=RecordHead)
-            connection.execute(
-                "INSERT INTO experiments VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, record = excluded.record",
-                (one.id, head.name, head.state, head.started_us, one.record),
-            )
-        connection.executemany(
-            "INSERT OR REPLACE INTO words VALUES (?, ?, ?, ?)",
-            [(one.id, word.kind, word.number, pack(word.word)) for word in one.words],
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO trials VALUES (?, ?, ?)",
-            [(one.id, number, record) for number, record in one.trials],
-        )
-        if one.forget_rollups:
-            connection.execute("DELETE FROM rollups WHERE experiment = ?", (one.id,))
-        connection.executemany(
-            "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?)",
-            [(one.id, rollup.level_s, rollup.start_us, rollup.cells) for rollup in one.rollups],
-        )
+    def _mark(self, change: Change) -> None:
+        """Say outside the journal how far it went: see `marks.py`."""
+        tips = {one.id: one.tip for one in change if one.tip is not None}
+        new = tips.keys() - self._numbers.keys()
+        self._numbers |= numbers_of(self._writer(), new)
+        self._marks.write({
+            self._numbers[one]: (one, Mark(commit=tip.commit, last_seq=tip.last_seq))
+            for one, tip in tips.items()
+            if one in self._numbers
+        })  # fmt: skip
 
     def _claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
-        state = msgspec.msgpack.decode(record, type=RecordHead).state
-        self._writer().execute(
-            "UPDATE experiments SET state = ?, record = ? WHERE id = ? AND record = ?",
-            (state, record, experiment_id, before),
-        )
-        return _kept(self._writer(), experiment_id)
+        replace_record(self._writer(), experiment_id, before, record)
+        return kept_one(self._writer(), experiment_id, self._marks.read().get(experiment_id))
 
     def _load(self, experiment_id: str, block: BlockInfo) -> Columns:
         named = f"experiment {experiment_id!r}, events {block.first_seq} to {block.last_seq}"
-        query = "SELECT data FROM blocks WHERE experiment = ? AND first_seq = ?"
-        try:
-            data = self._reader().execute(query, (experiment_id, block.first_seq)).get
-        except apsw.CorruptError as error:
-            raise StoreDamaged(self.url, f"{named}: {error}") from error
-        if data is None:
-            raise StoreDamaged(self.url, f"{named}: not there")
-        if digest(data) != block.digest:
-            raise StoreDamaged(self.url, f"{named}: not as they were written (digest differs)")
-        return decoded(data)
+        data, why = None, "not there"
+        # By its index, and where that is damaged by looking through the table.
+        for how in ("", "NOT INDEXED"):
+            query = f"SELECT data FROM blocks {how} WHERE experiment = ? AND first_seq = ?"  # noqa: S608 - our own words
+            try:
+                data = self._reader().execute(query, (experiment_id, block.first_seq)).get
+            except apsw.CorruptError as error:
+                why = str(error)
+            if data is not None and digest(data) == block.digest:
+                return decoded(data)
+        if data is not None:
+            why = "not as they were written (digest differs)"
+        raise StoreDamaged(self.url, f"{named}: {why}")
 
     def _forget(self, experiment_id: str) -> None:
         connection = self._writer()
+        numbers = numbers_of(connection, [experiment_id])
+        # The mark first: a process that is killed in between misses nothing.
+        self._marks.write({number: (one, None) for one, number in numbers.items()})
+        self._numbers.pop(experiment_id, None)
         with transaction(connection):
             for table, column in TABLES.items():
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (experiment_id,))  # noqa: S608 - our own names
@@ -234,6 +257,7 @@ class SqliteKeep:
         connection, self._writing = self._writing, None
         if connection is not None:
             connection.close()
+        self._marks.close()
 
     def _writer(self) -> apsw.Connection:
         if self._writing is None:
@@ -253,50 +277,3 @@ class SqliteKeep:
             "file_bytes": self.path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         }
-
-
-def all_kept(connection: apsw.Connection) -> list[KeptExperiment]:
-    """The experiments in the order they were started."""
-    ids = [row[0] for row in connection.execute("SELECT id FROM experiments ORDER BY rowid")]
-    return [_kept(connection, one) for one in ids]
-
-
-def _kept(connection: apsw.Connection, one: str) -> KeptExperiment:
-    get: Callable[..., Any] = connection.execute
-    unpack = msgspec.msgpack.decode
-    return KeptExperiment(
-        id=one,
-        record=get("SELECT record FROM experiments WHERE id = ?", (one,)).get,
-        words=[
-            Word(kind, number, unpack(word))
-            for kind, number, word in get(
-                "SELECT kind, number, word FROM words WHERE experiment = ? ORDER BY kind, number",
-                (one,),
-            )
-        ],
-        trials=get(
-            "SELECT number, record FROM trials WHERE experiment = ? ORDER BY number", (one,)
-        ).fetchall(),
-        blocks=[
-            BlockInfo(first_seq=first, rows=rows, min_us=low, max_us=high, digest=mark)
-            for first, rows, low, high, mark in get(
-                "SELECT first_seq, rows, min_us, max_us, digest FROM blocks INDEXED BY blocks_by_seq"
-                " WHERE experiment = ? ORDER BY first_seq",
-                (one,),
-            )
-        ],
-    )
-
-
-def _write_block(connection: apsw.Connection, one: str, columns: Columns) -> BlockInfo:
-    block = encoded(columns)
-    info = info_of(columns, block)
-    connection.execute(
-        "DELETE FROM blocks WHERE experiment = ? AND first_seq BETWEEN ? AND ?",
-        (one, info.first_seq, info.last_seq),
-    )
-    connection.execute(
-        "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (one, info.first_seq, info.rows, info.min_us, info.max_us, info.digest, block),
-    )
-    return info

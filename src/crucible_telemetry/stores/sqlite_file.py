@@ -1,8 +1,7 @@
 """What a lab's SQLite file is: its tables, how it is made, and how a transaction is.
 
-Tables: `experiments` (id, name, state, started_us, record), `words` (shapes, models and error types by
-number), `trials`, `blocks` (events), `rollups`. Records and words are msgpack. `PRAGMA application_id`
-says that a file is ours, `user_version` which format it has.
+Tables: `experiments` (id, name, state, started_us, record, tip), `words` (shapes, models and error types by
+number), `trials`, `blocks` (events), `rollups`; their rows: `sqlite_rows.py`. `PRAGMA application_id` says that a file is ours, `user_version` which format it has.
 """
 
 import ctypes
@@ -12,13 +11,13 @@ from typing import Final
 
 import apsw
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 APPLICATION_ID: Final = 0x43525543
 """``CRUC``."""
 SCHEMA: Final = """
 CREATE TABLE experiments (
-  id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, started_us INTEGER NOT NULL,
-  record BLOB NOT NULL);
+  number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, state TEXT NOT NULL,
+  started_us INTEGER NOT NULL, record BLOB NOT NULL, tip BLOB);
 CREATE TABLE words (
   experiment TEXT NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL, word BLOB NOT NULL,
   PRIMARY KEY (experiment, kind, number)) WITHOUT ROWID;

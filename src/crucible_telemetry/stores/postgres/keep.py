@@ -1,19 +1,19 @@
 """PostgreSQL as a `Keep`: see `stores/keeping.py` for what each verb promises."""
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import anyio
-import msgspec
+from msgspec.structs import replace
 
 from crucible_telemetry.errors import StoreDamaged, StoreRefused
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.runtime.aside import AsideLoop
 from crucible_telemetry.stores.blocks import BlockInfo, digest, encoded
-from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup, Word
+from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup
 from crucible_telemetry.stores.postgres import rows, schema, writing
+from crucible_telemetry.stores.postgres.reading import all_kept
 from crucible_telemetry.stores.postgres.server import (
     LONG_S,
     Address,
@@ -21,6 +21,7 @@ from crucible_telemetry.stores.postgres.server import (
     driver,
     new_lock,
 )
+from crucible_telemetry.stores.seals import unsealed
 
 T = TypeVar("T")
 
@@ -99,7 +100,16 @@ class PostgresKeep:
             " WHERE id = $1) AND level_s = $2 AND start_us >= $3 AND start_us < $4 ORDER BY start_us"
         )
         found = await self._fetch(query, experiment_id, level_s, since_us, until_us)
-        return [Rollup(level_s, start_us, cells) for start_us, cells in found]
+        return [
+            Rollup(level_s, start_us, self._unsealed(cells, experiment_id, level_s, start_us))
+            for start_us, cells in found
+        ]
+
+    def _unsealed(self, cells: bytes, experiment_id: str, level_s: int, start_us: int) -> bytes:
+        value = unsealed(cells, "rollup", experiment_id, level_s, start_us)
+        if value is None:
+            raise StoreDamaged(self.url, f"experiment {experiment_id!r}: a roll-up is damaged")
+        return value
 
     async def forget(self, experiment_id: str) -> None:
         """See `Keep.forget`."""
@@ -244,46 +254,7 @@ async def _claimed(connection: Any, url: str, claim: writing.Claim, lock: int) -
     found = await all_kept(connection, claim.id)
     if not found:
         raise StoreRefused(url, f"experiment {claim.id!r} is not there any more")
-    return msgspec.structs.replace(found[0], held=held)
-
-
-async def all_kept(connection: Any, experiment_id: str | None = None) -> list[KeptExperiment]:
-    """One or all, in the order they were started: four queries, however many experiments."""
-    found = await connection.fetch(
-        f"SELECT x.number, x.id, x.record, {writing.HELD} AS held FROM experiments x"  # noqa: S608 - our own names
-        " WHERE x.record IS NOT NULL AND ($1::text IS NULL OR x.id = $1) ORDER BY x.number",
-        experiment_id,
-    )
-    numbers = [one["number"] for one in found]
-    words, trials, blocks = defaultdict(list), defaultdict(list), defaultdict(list)
-    for number, kind, at, word in await connection.fetch(
-        "SELECT experiment, kind, number, word FROM words WHERE experiment = ANY($1) ORDER BY 1, 2, 3",
-        numbers,
-    ):
-        words[number].append(Word(kind, at, msgspec.msgpack.decode(word)))
-    for number, at, record in await connection.fetch(
-        "SELECT experiment, number, record FROM trials WHERE experiment = ANY($1) ORDER BY 1, 2",
-        numbers,
-    ):
-        trials[number].append((at, record))
-    for number, first, count, low, high, mark in await connection.fetch(
-        "SELECT experiment, first_seq, rows, min_us, max_us, digest FROM segments"
-        " WHERE experiment = ANY($1) ORDER BY 1, 2",
-        numbers,
-    ):
-        block = BlockInfo(first_seq=first, rows=count, min_us=low, max_us=high, digest=mark)
-        blocks[number].append(block)
-    return [
-        KeptExperiment(
-            id=one["id"],
-            record=one["record"],
-            words=words[one["number"]],
-            trials=trials[one["number"]],
-            blocks=blocks[one["number"]],
-            held=one["held"],
-        )
-        for one in found
-    ]
+    return replace(found[0], held=held)
 
 
 async def _loaded(connection: Any, url: str, experiment_id: str, block: BlockInfo) -> Columns:

@@ -9,7 +9,7 @@ from crucible_telemetry.events.columns import FILL
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.stores.postgres.rows import FIELDS, SQL_TYPES
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 DAY_US: Final = 86_400_000_000
 
 _TYPED: Final = ",\n  ".join(
@@ -29,7 +29,7 @@ CREATE TABLE keep (format integer NOT NULL);
 INSERT INTO keep VALUES ({FORMAT});
 CREATE TABLE experiments (
   number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id text NOT NULL UNIQUE, name text,
-  state text, started_us bigint, writer bigint NOT NULL, record bytea);
+  state text, started_us bigint, writer bigint NOT NULL, record bytea, tip bytea);
 CREATE TABLE words (
   experiment integer NOT NULL, kind text NOT NULL, number bigint NOT NULL, word bytea NOT NULL,
   provider text, name text, PRIMARY KEY (experiment, kind, number));

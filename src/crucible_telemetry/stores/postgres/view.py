@@ -5,7 +5,8 @@ from typing import Any
 from crucible_telemetry.errors import StoreRefused
 from crucible_telemetry.stores.blocks import BlockInfo
 from crucible_telemetry.stores.keeping import Change, KeptExperiment
-from crucible_telemetry.stores.postgres.keep import PostgresKeep, all_kept, timescale_of
+from crucible_telemetry.stores.postgres.keep import PostgresKeep, timescale_of
+from crucible_telemetry.stores.postgres.reading import all_kept
 
 
 class PostgresView(PostgresKeep):
