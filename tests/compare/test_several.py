@@ -47,8 +47,39 @@ async def test_a_named_control_is_compared_with_each_by_dunnett(lab):
     assert [one.p_adjusted for one in found.pairs] == pytest.approx(expected.pvalue, abs=1e-3)
 
 
-async def test_times_of_three_arms_are_compared_by_pairs(lab):
+async def test_times_of_three_arms_are_compared_as_curves_and_by_pairs(lab):
     ids, _ = await three(lab, same=True)
     found = await lab.compare_experiments(ids, metric="latency_ms")
     assert len(found.pairs) == 3
-    assert found.result.p_value == min(one.p_adjusted for one in found.pairs)
+    assert found.result.test == "log-rank of several arms"
+    assert "item is the cluster" in found.primary.why
+    assert [one.test for one in found.best] == ["comparison with the best"] * 3
+    p90 = await lab.compare_experiments(ids, metric="latency_ms.p90")
+    assert p90.result.p_value == min(one.p_adjusted for one in p90.pairs)
+    assert "no joint test" in p90.primary.why
+
+
+async def test_a_horizon_makes_restricted_means_that_walds_test_compares(lab):
+    ids, _ = await three(lab, same=True)
+    found = await lab.compare_experiments(ids, metric="latency_ms", horizon_s=10)
+    assert found.result.test == "CR2 Wald"
+    assert found.result.df == pytest.approx((2, 23))
+    assert any("pseudo-values" in note for note in found.result.notes)
+
+
+async def test_partly_common_items_and_ratios_are_clusters_for_walds_test(lab):
+    ids = []
+    for place in range(3):
+        rng = random.Random(place)
+        rows = [(i, 0, {"s": rng.random(), "cost": rng.random()}) for i in range(place, 20 + place)]
+        ids.append((await run(lab, f"arm{place}", rows)).id)
+    found = await lab.compare_experiments(ids, metric="score.s", pairing="independent")
+    assert found.result.test == "CR2 Wald"
+    assert found.result.n == (20, 20, 20)
+    ratio = await lab.compare_experiments(ids, metric="cost_per_success")
+    assert ratio.result.test == "CR2 Wald"
+    assert ratio.result.n == (18, 18, 18)
+    assert 0 < ratio.result.p_value <= 1
+    assert ratio.best[0].estimate == pytest.approx(
+        ratio.arms[0].value - min(arm.value for arm in ratio.arms[1:])
+    )

@@ -8,10 +8,12 @@ from hypothesis import given, settings, strategies as st
 from scipy import linalg
 from statsmodels.regression.linear_model import OLS
 
+from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.stats import (
     Clustered,
     cr2_difference,
     cr2_mean,
+    cr2_wald,
     intraclass_correlation,
     paired_t,
 )
@@ -158,3 +160,43 @@ def test_what_cannot_be_tested_says_why(values, labels, why):
     assert any(why in note for note in result.notes)
     assert math.isnan(result.p_value)
     assert result.interval == (-math.inf, math.inf)
+
+
+def test_with_every_item_once_in_every_arm_walds_test_is_hotellings():
+    values, items = np.random.default_rng(6).normal(size=(3, 30)), np.arange(30)
+    found = cr2_wald({str(k): Clustered(arm, items) for k, arm in enumerate(values)})
+    apart = values[1:] - values[0]
+    squared = 30 * apart.mean(1) @ np.linalg.solve(np.cov(apart), apart.mean(1))
+    assert found.statistic == pytest.approx(squared * 28 / (2 * 29))
+    assert found.df == pytest.approx((2, 28))
+
+
+def test_of_two_arms_walds_test_is_that_of_the_difference():
+    rng = np.random.default_rng(7)
+    arms = [
+        Clustered(rng.normal(size=n), rng.integers(low, low + 12, n))
+        for n, low in ((40, 0), (50, 5))
+    ]
+    found, expected = cr2_wald(dict(zip("ab", arms, strict=True))), cr2_difference(*arms)
+    assert found.p_value == pytest.approx(expected.p_value)
+    assert found.statistic == pytest.approx(expected.statistic**2)
+
+
+def test_walds_test_rejects_as_often_as_it_says_with_partly_common_clusters():
+    rng, rejected = np.random.default_rng(8), 0
+    for _ in range(500):
+        level, arms = rng.normal(0, 1, 40), {}
+        for arm in range(4):
+            items = np.repeat(rng.choice(40, 20, replace=False), rng.integers(1, 5, 20))
+            own = (level + rng.normal(0, 0.5, 40))[items]
+            arms[str(arm)] = Clustered(own + rng.normal(0, 0.5 * (1 + arm), len(items)), items)
+        rejected += cr2_wald(arms).p_value < 0.05
+    assert 10 <= rejected <= 42  # 5 % of 500 within 99.9 %
+
+
+def test_walds_test_says_why_there_is_none():
+    one, same = Clustered([1.0, 2.0], ["a", "a"]), Clustered([1.0, 1.0, 1.0], [1, 2, 3])
+    assert "two clusters" in cr2_wald({"x": one, "y": same}).notes[0]
+    assert "do not vary" in cr2_wald({"x": same, "y": same, "z": same}).notes[0]
+    with pytest.raises(ConfigurationError, match="arms"):
+        cr2_wald({"x": one})

@@ -7,7 +7,8 @@
     custom     users' own metrics, unit by unit
     metric     PURE names of what is compared       design    PURE  which items are in which arm
     method     PURE design and kind → a test of `ct.stats`; times: time to success, some of it censored
-    several    PURE more than two arms              comparison PURE the result, as text, table, dictionary
+    several, omnibus, best  PURE more than two arms
+    comparison PURE the result, as text, table, dictionary
 """
 
 from crucible_telemetry.compare.comparison import Comparison

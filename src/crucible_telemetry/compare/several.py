@@ -9,6 +9,8 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crucible_telemetry.compare import omnibus
+from crucible_telemetry.compare.best import with_the_best
 from crucible_telemetry.compare.design import Design
 from crucible_telemetry.compare.method import Chosen, two_arms
 from crucible_telemetry.errors import ConfigurationError
@@ -44,21 +46,49 @@ class Wanted(Struct, frozen=True, kw_only=True):
 def several_arms(design: Design, wanted: Wanted) -> Several:
     """By the design: Welch's analysis of variance and Games–Howell (or Dunnett), Friedman's test and pairs, χ².
 
-    Where none of these fits (times, ratios, partly common items) the omnibus p-value is Holm's smallest:
-    some pair differs. Intervals of pairs hold together, by the method's own law or by Bonferroni.
+    Where none of these fits (times, ratios, partly common items) see `omnibus`; of a quantile, for which
+    there is no such test, the omnibus p-value is Holm's smallest. Intervals of pairs hold together, by the
+    method's own law or by Bonferroni, and so do those from the best.
     """
     pairs = _pairs(design, wanted)
     means = {arm.name: arm.item_means()[1] for arm in design.arms}
     if design.paired and wanted.kind in ("mean", "rate"):
         found = friedman(means, confidence=wanted.ask.confidence)
-        return Several(Chosen(found, _PAIRED_WHY), pairs)
+        return Several(Chosen(found, _PAIRED_WHY), pairs, _best(design, wanted))
     if design.crossed or wanted.kind in ("time", "ratio"):
-        return Several(_smallest(design, pairs, wanted.ask), pairs)
+        return Several(_omnibus(design, wanted, pairs), pairs, _best(design, wanted))
     if wanted.kind == "rate" and not design.repeated:
         table = np.array([[int(a.values.sum()), int(len(a) - a.values.sum())] for a in design.arms])
         found = replace(chi_square(table), arms=tuple(means))
-        return Several(Chosen(found, "the arms ran different items, once each"), pairs)
+        why = "the arms ran different items, once each"
+        return Several(Chosen(found, why), pairs, _best(design, wanted))
     return _of_means(means, wanted, pairs)
+
+
+def _omnibus(design: Design, wanted: Wanted, pairs: tuple[tuple[Chosen, float], ...]) -> Chosen:
+    if wanted.kind == "ratio":
+        return omnibus.ratios_differ(design, wanted.ask)
+    if wanted.kind != "time":
+        return omnibus.means_differ(design, wanted.ask)
+    if wanted.q is not None:
+        return _smallest(design, pairs, wanted.ask)
+    if wanted.horizon is not None:
+        return omnibus.restricted_differ(design, wanted.horizon, wanted.ask)
+    return omnibus.times_differ(design)
+
+
+def _best(design: Design, wanted: Wanted) -> tuple[Result, ...]:
+    def difference(i: int, j: int, ask: Inference) -> Result:
+        return _pair(design, (i, j), wanted, ask).result
+
+    names = [arm.name for arm in design.arms]
+    return with_the_best(names, difference, wanted.best, wanted.ask.confidence)
+
+
+def _pair(design: Design, places: tuple[int, int], wanted: Wanted, ask: Inference) -> Chosen:
+    """The later arm minus the earlier."""
+    both = replace(design, arms=tuple(design.arms[place] for place in places))
+    return two_arms(wanted.kind, both, ask, q=wanted.q, horizon=wanted.horizon)
 
 
 def _of_means(
@@ -91,8 +121,7 @@ def _pairs(design: Design, wanted: Wanted) -> tuple[tuple[Chosen, float], ...]:
     ask = Inference(confidence, wanted.ask.alternative)
     found = []
     for i, j in places:
-        both = replace(design, arms=(design.arms[i], design.arms[j]))
-        one = two_arms(wanted.kind, both, ask, q=wanted.q, horizon=wanted.horizon)
+        one = _pair(design, (i, j), wanted, ask)
         names = (design.arms[i].name, design.arms[j].name)
         found.append(Chosen(replace(one.result, arms=names), one.why))
     known = [one.result.p_value for one in found if not math.isnan(one.result.p_value)]
@@ -114,4 +143,4 @@ def _smallest(design: Design, pairs: tuple[tuple[Chosen, float], ...], ask: Infe
         n=tuple(map(len, design.arms)),
         arms=tuple(arm.name for arm in design.arms),
     )
-    return Chosen(found, pairs[0][0].why)
+    return Chosen(found, f"of a quantile no joint test is at hand: {pairs[0][0].why}")

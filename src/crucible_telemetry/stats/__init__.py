@@ -2,7 +2,7 @@
 
 ::
 
-    means      welch_t, student_t, paired_t, one_sample_t        clusters   cr2_mean, cr2_difference
+    means      welch_t, student_t, paired_t, one_sample_t        clusters   cr2_mean, cr2_difference, cr2_wald
     resampling Bootstrap, Permutation                            ratios     ratio, ratio_difference
     quantiles  quantile_interval, quantile_difference, needed_n
     rates      wilson, clopper_pearson, binomial_test, newcombe, fisher_exact, odds_ratio, chi_square
@@ -11,7 +11,7 @@
     arms       one_way_anova, welch_anova, two_way_anova, kruskal_wallis, friedman
     which      tukey_hsd, games_howell, dunnett, hsu_mcb         correct    holm, benjamini_hochberg
     effects    cohen_d, cohen_d_paired, hedges_g, glass_delta    equivalent tost_welch, tost_paired, tost_proportions
-    survival   kaplan_meier, restricted_mean(_difference), survival_quantile, success_by, log_rank
+    survival   kaplan_meier, restricted_mean(_difference), survival_quantile, success_by, log_rank(_arms)
     planning   MeansDesign, RatesDesign, design_effect, intraclass_correlation (of Clustered)
     describe   shapiro_wilk, anderson_darling, levene, brown_forsythe
 
@@ -30,11 +30,17 @@ from crucible_telemetry.stats.checks import (
     levene,
     shapiro_wilk,
 )
-from crucible_telemetry.stats.clusters import cr2_difference, cr2_mean, intraclass_correlation
+from crucible_telemetry.stats.clusters import (
+    cr2_difference,
+    cr2_mean,
+    cr2_wald,
+    intraclass_correlation,
+)
 from crucible_telemetry.stats.corrections import benjamini_hochberg, holm
 from crucible_telemetry.stats.effects import cohen_d, cohen_d_paired, glass_delta, hedges_g
 from crucible_telemetry.stats.equivalence import tost_paired, tost_proportions, tost_welch
 from crucible_telemetry.stats.factors import two_way_anova
+from crucible_telemetry.stats.logrank import log_rank, log_rank_arms
 from crucible_telemetry.stats.means import one_sample_t, paired_t, student_t, welch_t
 from crucible_telemetry.stats.moments import Moments
 from crucible_telemetry.stats.multiple import dunnett, games_howell, hsu_mcb, tukey_hsd
@@ -58,7 +64,6 @@ from crucible_telemetry.stats.survival import (
     Censored,
     SurvivalCurve,
     kaplan_meier,
-    log_rank,
     restricted_mean,
     restricted_mean_difference,
     success_by,
@@ -90,6 +95,7 @@ __all__ = [
     "cohen_d_paired",
     "cr2_difference",
     "cr2_mean",
+    "cr2_wald",
     "design_effect",
     "dunnett",
     "fisher_exact",
@@ -104,6 +110,7 @@ __all__ = [
     "kruskal_wallis",
     "levene",
     "log_rank",
+    "log_rank_arms",
     "mann_whitney",
     "mcnemar",
     "needed_n",

@@ -7,12 +7,14 @@ Economics and Statistics 98 (2016) 701-712), under the working model of independ
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.stats.arguments import Clustered, Floats, NanPolicy
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference, from_t
@@ -96,6 +98,83 @@ def cr2_difference(
     return _tested(cells, np.array([-1.0, 1.0]), Inference(confidence, alternative), told)
 
 
+def cr2_wald(
+    arms: Mapping[str, Clustered], *, confidence: float = 0.95, nan: NanPolicy = "error"
+) -> Result:
+    """Whether the means of two arms or more differ, clusters in one arm or in several.
+
+    Wald's statistic on the CR2 covariance, as Hotelling's T² with the degrees of freedom of Tipton &
+    Pustejovsky (Journal of Educational and Behavioral Statistics 40 (2015) 604-634: approximate Hotelling).
+    Of two arms it is `cr2_difference`, squared; with every cluster once in every arm it is Hotelling's T².
+    """
+    if not isinstance(arms, Mapping) or len(arms) < 2:
+        raise ConfigurationError("arms", "a mapping of two or more names to `Clustered` is needed")
+    ask, cells = (
+        Inference(confidence),
+        Cells.of(nan, **{f"arms[{k!r}]": v for k, v in arms.items()}),
+    )
+    rows = cells.sizes.sum(axis=1)
+    told: Told = {
+        "test": "CR2 Wald",
+        "method": "cluster-robust CR2, approximate Hotelling's T²",
+        "estimand": "whether the means of the arms differ",
+        "estimate": math.nan,
+        "interval": (math.nan, math.nan),
+        "n": cells.counts,
+        "arms": tuple(arms),
+    }
+    notes = (
+        *cells.notes,
+        f"n counts clusters, of {', '.join(f'{row:.0f}' for row in rows)} values",
+    )
+    if min(cells.counts) < 2:
+        reason = f"needs two clusters in each arm, has {', '.join(map(str, cells.counts))}"
+        return ask.undecided(reason, notes, **told)
+    means, scale, scores = _scores(cells)
+    contrasts = np.eye(len(arms))[1:] - np.eye(len(arms))[0]
+    robust = contrasts @ scores @ scores.T @ contrasts.T
+    reason = _singular(robust)
+    if reason:
+        return ask.undecided(reason, notes, **told)
+    apart = contrasts @ means
+    return _hotelling(
+        float(apart @ np.linalg.solve(robust, apart)),
+        len(contrasts),
+        _joint_df(scale, cells.sizes, contrasts),
+        ask,
+        told | {"notes": notes},
+    )
+
+
+def _singular(robust: Floats) -> str:
+    if not np.isfinite(robust).all():
+        return "a value is not finite"
+    full = np.linalg.matrix_rank(robust, hermitian=True) == len(robust)
+    return "" if full else "the clusters' means do not vary, or too few clusters"
+
+
+def _hotelling(statistic: float, q: int, eta: float, ask: Inference, told: Told) -> Result:
+    below = eta - q + 1
+    if below <= 0:
+        return ask.undecided("too few clusters", told.pop("notes"), **told)
+    f = statistic * below / (eta * q)
+    return ask.result(
+        statistic=f, df=(q, below), p_value=float(special().fdtrc(q, below, f)), **told
+    )
+
+
+def _joint_df(scale: Floats, sizes: Floats, contrasts: Floats) -> float:
+    """η = q (q + 1) / Σ var(d_st): of the scaled covariance's entries under independent errors."""
+    weights = contrasts.T @ np.linalg.solve(contrasts / sizes.sum(axis=1) @ contrasts.T, contrasts)
+    diagonal = scale**2 * sizes
+    vectors = scale * sizes / np.sqrt(sizes.sum(axis=1))[:, None]
+    crossed = diagonal @ (vectors**2).T
+    inner = diagonal @ diagonal.T - crossed - crossed.T + (vectors @ vectors.T) ** 2
+    own = np.diag(weights)
+    q = len(contrasts)
+    return float(q * (q + 1) / (inner * (weights**2 + np.outer(own, own))).sum())
+
+
 def intraclass_correlation(
     sampled: Clustered, *, confidence: float = 0.95, nan: NanPolicy = "error"
 ) -> Result:
@@ -152,11 +231,10 @@ def _squares(values: Floats, labels: NDArray[Any]) -> tuple[NDArray[Any], float,
 def _tested(cells: Cells, contrast: Floats, ask: Inference, told: Told) -> Result:
     rows = cells.sizes.sum(axis=1)
     told |= {"method": _METHOD, "n": cells.counts}
+    means, scale, by_arm = _scores(cells)
     with np.errstate(all="ignore"):
-        means = cells.sums.sum(axis=1) / rows
         estimate = float(contrast @ means) + (cells.centre if len(contrast) == 1 else 0.0)
-        scale = 1 / (rows[:, None] * np.sqrt(1 - cells.sizes / rows[:, None]))
-        scores = contrast @ (scale * (cells.sums - means[:, None] * cells.sizes))
+        scores = contrast @ by_arm
     notes = (
         *cells.notes,
         f"n counts clusters, of {', '.join(f'{row:.0f}' for row in rows)} values",
@@ -171,6 +249,15 @@ def _tested(cells: Cells, contrast: Floats, ask: Inference, told: Told) -> Resul
         reason = "a value is not finite" if error else "the clusters' means do not vary"
         return ask.undecided(reason, notes, estimate=estimate, **told)
     return from_t(ask, error, _df(scale, cells.sizes), estimate=estimate, notes=notes, **told)
+
+
+def _scores(cells: Cells) -> tuple[Floats, Floats, Floats]:
+    """The arms' means about the centre, and by arm and cluster: the factor of residuals, and their sums times it."""
+    rows = cells.sizes.sum(axis=1)
+    with np.errstate(all="ignore"):
+        means = cells.sums.sum(axis=1) / rows
+        scale = 1 / (rows[:, None] * np.sqrt(1 - cells.sizes / rows[:, None]))
+        return means, scale, scale * (cells.sums - means[:, None] * cells.sizes)
 
 
 def _df(scale: Floats, sizes: Floats) -> float:

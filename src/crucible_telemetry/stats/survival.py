@@ -1,4 +1,4 @@
-"""Time to success, some of it censored: Kaplan–Meier, restricted means, quantiles, log-rank. PURE.
+"""Time to success, some of it censored: Kaplan–Meier, restricted means, quantiles. PURE.
 
 A time-out censors: what had not succeeded by then might have. What failed for good never succeeds: its time
 is infinite, unobserved. Censoring must not depend on how the operation would have gone on.
@@ -21,7 +21,7 @@ from crucible_telemetry.stats.arguments import (
     share,
 )
 from crucible_telemetry.stats.inference import Inference, from_t
-from crucible_telemetry.stats.result import Alternative, Effect, Interval, Result, Told
+from crucible_telemetry.stats.result import Alternative, Interval, Result, Told
 
 ASSUMPTION = "censoring is assumed to say nothing about the time to success"
 
@@ -189,46 +189,6 @@ def restricted_mean_difference(
     return from_t(ask, math.sqrt(variance), math.inf, notes=notes, **told)
 
 
-def log_rank(
-    control: Censored,
-    treatment: Censored,
-    *,
-    alternative: Alternative = "two-sided",
-    confidence: float = 0.95,
-    nan: NanPolicy = "error",
-) -> Result:
-    """The log-rank test; the hazard ratio by Peto's one step, above 1 when the treatment succeeds sooner.
-
-    Peto & Peto, JRSS A 135 (1972) 185-207. ``"greater"``: the treatment succeeds sooner.
-    """
-    ask = Inference(confidence, alternative)
-    arms = control.rows("control", nan), treatment.rows("treatment", nan)
-    notes = (*arms[0][2], *arms[1][2], ASSUMPTION)
-    told: Told = {
-        "test": "log-rank",
-        "method": "hypergeometric variance, Peto's one-step hazard ratio",
-        "estimand": "hazard ratio of success, treatment / control",
-        "n": (len(arms[0][0]), len(arms[1][0])),
-    }
-    excess, variance = _log_rank(arms[0][0], arms[0][1], arms[1][0], arms[1][1])
-    if variance == 0:
-        reason = "no success while both arms were at risk"
-        return ask.undecided(
-            reason, notes, estimate=math.nan, **told | {"interval": (0.0, math.inf)}
-        )
-    log_ratio, error = excess / variance, 1 / math.sqrt(variance)
-    low, high = ask.interval(log_ratio, error)
-    return ask.result(
-        statistic=excess / math.sqrt(variance),
-        p_value=ask.p_value(excess / math.sqrt(variance)),
-        estimate=math.exp(log_ratio),
-        interval=(math.exp(low), math.exp(high)),
-        effect_size=Effect("log hazard ratio", log_ratio, (low, high)),
-        notes=notes,
-        **told,
-    )
-
-
 class _Restricted(Struct, frozen=True):
     mean: float
     variance: float
@@ -259,7 +219,7 @@ def _greenwood(at_risk: Floats, events: Floats) -> Floats:
         return events / (at_risk * (at_risk - events))
 
 
-def _counted(times: Floats, observed: NDArray[np.bool_], at: Floats) -> tuple[Floats, Floats]:
+def counted(times: Floats, observed: NDArray[np.bool_], at: Floats) -> tuple[Floats, Floats]:
     """How many were at risk at each time, and how many succeeded then."""
     ordered, succeeded = in_order(times), in_order(times[observed])
     at_risk = len(times) - np.searchsorted(ordered, at, "left")
@@ -269,7 +229,7 @@ def _counted(times: Floats, observed: NDArray[np.bool_], at: Floats) -> tuple[Fl
 
 def _curve(times: Floats, observed: NDArray[np.bool_], ask: Inference) -> SurvivalCurve:
     at = np.unique(times[observed])
-    at_risk, events = _counted(times, observed, at)
+    at_risk, events = counted(times, observed, at)
     survival: Floats = np.cumprod(1 - events / at_risk).astype(np.float64)
     relative = np.cumsum(_greenwood(at_risk, events))
     low, high = _log_log(survival, relative, ask)
@@ -298,21 +258,6 @@ def _log_log(survival: Floats, relative: Floats, ask: Inference) -> tuple[Floats
     if len(high) and not left[-1]:
         high[-1] = high[-2] if len(high) > 1 else 1.0
     return low, high
-
-
-def _log_rank(
-    c_times: Floats, c_observed: NDArray[np.bool_], t_times: Floats, t_observed: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """The treatment's successes beyond those expected, and their variance."""
-    at = np.unique(np.concatenate([c_times[c_observed], t_times[t_observed]]))
-    (c_risk, c_events), (t_risk, t_events) = (
-        _counted(c_times, c_observed, at),
-        _counted(t_times, t_observed, at),
-    )
-    risk, events = c_risk + t_risk, c_events + t_events
-    expected = events * t_risk / risk
-    spread = expected * (c_risk / risk) * (risk - events) / np.maximum(risk - 1, 1)
-    return float((t_events - expected).sum()), float(spread.sum())
 
 
 def success_by(
