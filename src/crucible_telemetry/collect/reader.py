@@ -1,6 +1,7 @@
 """Stored rows → `Event`s: the words of one experiment, and how its rows are read back."""
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import repeat
 from typing import Final
 
@@ -36,6 +37,7 @@ class ExperimentReader:
         )
         self.errors: Vocabulary[str] = Vocabulary("", "(other)")
         self._named = NamedFields(spec.metrics_config.custom)
+        self._seqs: NDArray[np.int64] | None = None
 
     def name(self, shape: int) -> str:
         """Event name of a shape."""
@@ -80,7 +82,7 @@ class ExperimentReader:
         `measurements` and `metadata` are made as they are gone through, once: who writes columns needs none.
         """
         rows = columns.decoded(at)
-        seqs = columns.seqs(at).tolist()
+        seqs = self.seqs(columns, at).tolist()
         given: Fields = {
             "seq": seqs,
             "event_id": [f"{self.experiment_id}-{seq}" for seq in seqs],
@@ -91,6 +93,17 @@ class ExperimentReader:
             **event_fields(rows, columns, at, self),
         }
         return rows, given
+
+    def seqs(self, columns: Columns, at: NDArray[np.intp]) -> NDArray[np.int64]:
+        """The seqs that the events of rows have for who reads them."""
+        seqs = columns.seqs(at)
+        return seqs if self._seqs is None else self._seqs[seqs - 1]
+
+    def numbered(self, seqs: NDArray[np.int64] | None) -> "ExperimentReader":
+        """A reader of the same rows whose events have other seqs: those of the file they come from ``(n,)``."""
+        again = copy(self)
+        again._seqs = seqs
+        return again
 
     def identity(self, trial: int) -> Identity:
         """Whose trial a number stands for; of nobody for 0 and for one that is not known any more."""

@@ -1,14 +1,14 @@
 """An experiment's events as data frames of other libraries: Arrow, pandas, Polars."""
 
 from collections.abc import Coroutine
-from contextlib import aclosing
 from typing import Any, TypeVar
+
+from anyio import to_thread
 
 from crucible_telemetry.analysis.reading import Reading
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.export.tables import arrow
 from crucible_telemetry.export.walk import Walk
-from crucible_telemetry.export.writing import Wishes, batches_of, wishes_of
+from crucible_telemetry.export.writing import Wishes, gathered, wishes_of
 from crucible_telemetry.stores.base import Where
 from crucible_telemetry.stores.memory import MemoryStore
 
@@ -29,18 +29,21 @@ class Frames:
         A column holds one kind of values, as it is; where kinds are mixed, or are lists or larger integers, the
         values are JSON text (``crucible.kind`` in the metadata of a column's field says which).
         """
-        arrow()
-        schema, batches = await batches_of(
-            [await self._moment(wishes := wishes_of(where, options))], wishes
-        )
-        async with aclosing(batches):
-            return arrow().Table.from_batches([batch async for batch in batches], schema)
+        return await self._arrow(wishes_of(where, options), aside=True)
+
+    async def _arrow(self, wishes: Wishes, *, aside: bool) -> Any:
+        """Not `aside`: without waiting for any thread."""
+        walks = [await self._moment(wishes)]
+        async with gathered(walks, wishes, aside=aside, in_memory=True) as table:
+            return await to_thread.run_sync(table.arrow) if aside else table.arrow()
 
     async def to_pandas(self, *, where: Where | None = None, **options: Any) -> Any:
         """`to_arrow` as a `pandas.DataFrame`: integers and booleans that are missing somewhere stay what they are."""
         import pandas as pd  # noqa: PLC0415 - optional, and asked for now
 
-        pa, table = arrow(), await self.to_arrow(where=where, **options)
+        table = await self.to_arrow(where=where, **options)
+        import pyarrow as pa  # noqa: PLC0415 - it is there now
+
         kinds = {
             pa.int64(): pd.Int64Dtype(),
             pa.uint64(): pd.UInt64Dtype(),
@@ -61,7 +64,7 @@ class Frames:
         """
         if not isinstance(self._reading.source[0], MemoryStore):
             raise _waiting()
-        return at_once(self.to_arrow()).__arrow_c_stream__(requested_schema)
+        return at_once(self._arrow(Wishes(), aside=False)).__arrow_c_stream__(requested_schema)
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:

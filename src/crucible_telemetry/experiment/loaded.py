@@ -1,27 +1,22 @@
 """An exported file as an experiment that can be asked, filtered and exported again."""
 
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-import numpy as np
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from crucible_telemetry.analysis.reading import Extras, Reading
 from crucible_telemetry.collect.custom import CustomMetrics
 from crucible_telemetry.collect.progress import FlushResult
-from crucible_telemetry.collect.read_back import Fields
-from crucible_telemetry.collect.reader import ExperimentReader, events_of
+from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import State, make_spec
 from crucible_telemetry.collect.trials import TrialRecord, Trials
 from crucible_telemetry.errors import LifecycleError, UnreadableFile
-from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
-from crucible_telemetry.events.shape import Row
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.export.loading import Loader
 from crucible_telemetry.export.opening import MAX_LINE_BYTES
@@ -138,30 +133,10 @@ class Loaded(Questions):
         store, reader = self._reading.source
         return Walk(
             store,
-            _Told(reader, self._seqs),
+            reader.numbered(self._seqs),
             wishes.where,
             lambda: self._check_kept("export"),
         )
-
-
-class _Told:
-    """Decodes rows for what is shown; the store's own reader gives the seqs the store gave."""
-
-    def __init__(self, reader: ExperimentReader, seqs: Any) -> None:
-        self._reader, self._seqs = reader, seqs
-
-    def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
-        """The rows at these positions, as they were exported."""
-        return events_of(self.told(columns, np.asarray(indices, np.intp))[1])
-
-    def told(self, columns: Columns, at: NDArray[np.intp]) -> tuple[list[Row], Fields]:
-        """The same, by field."""
-        rows, given = self._reader.told(columns, at)
-        if self._seqs is not None:
-            seqs = self._seqs[columns.seqs(at) - 1].tolist()
-            ids = [f"{self._reader.experiment_id}-{seq}" for seq in seqs]
-            given |= {"seq": seqs, "event_id": ids}
-        return rows, given
 
 
 async def load(

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.experiment.questions import Questions
+from crucible_telemetry.export.packages import ready
 from crucible_telemetry.export.result import QueryResult
 
 MEMORY_BYTES: Final = 2**30
@@ -17,10 +17,6 @@ async def query_experiments(
     memory_bytes: int = MEMORY_BYTES,
 ) -> QueryResult:
     """See `Lab.sql`; `ConfigurationError` names the extra where it is missing."""
-    try:
-        from crucible_telemetry.experiment.asking import ask  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as missing:
-        raise ConfigurationError(
-            "sql", f"needs the package {missing.name}: pip install 'crucible-telemetry[sql]'"
-        ) from None
-    return await ask(experiments, query, parameters, memory_bytes)
+    asking = await ready("crucible_telemetry.experiment.asking", "sql", "sql")
+    found: QueryResult = await asking.ask(experiments, query, parameters, memory_bytes)
+    return found

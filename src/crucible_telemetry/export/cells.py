@@ -28,7 +28,9 @@ import binascii
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -81,6 +83,20 @@ def json_text(value: Any) -> str:
     if type(value) is float and not math.isfinite(value):
         return float_word(value)
     return _encode(sayable(_bytes_marked(value), "", {})).decode()
+
+
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+
+
+def json_texts(values: Sequence[Any]) -> list[str | None]:
+    """`json_text` of a column, and None for None; lists of plain words and whole numbers take a tenth of the time."""
+    lists = [value for value in values if value is not None]
+    if set(map(type, lists)) <= {list} and _PLAIN.issuperset(map(type, chain.from_iterable(lists))):
+        with suppress(
+            UnicodeEncodeError
+        ):  # a lone surrogate, which `json_text` writes as an escape
+            return [None if value is None else _encode(value).decode() for value in values]
+    return [None if value is None else json_text(value) for value in values]
 
 
 def json_value(text: str) -> Any:

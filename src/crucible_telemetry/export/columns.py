@@ -6,7 +6,7 @@ were first seen.
 """
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +26,7 @@ RANK: Final = "rank"
 OF_EVENT: Final = tuple(field.name for field in fields(Event) if field.name not in BOXES)
 FIXED: Final = (*OF_EVENT, *FLAGS, RANK)
 MAX_COLUMNS: Final = 16_384
+_PATHS: Final = tuple(f"{box}." for box in BOXES)
 
 
 def counted_as(flags: int) -> dict[str, Any]:
@@ -72,6 +73,12 @@ class Union:
             else:
                 self._add_shape(shape, rows)
 
+    def add_names(self, names: Iterable[str]) -> None:
+        """Take in flat columns beside the fixed ones."""
+        for name in names:
+            of = self.keys if name.startswith(_PATHS) else self.categories
+            of.setdefault(name)
+
     def add_row(self, row: Mapping[str, Any]) -> None:
         """Take in a row by column that a transformer made."""
         self.made.update(dict.fromkeys(row))
@@ -97,23 +104,14 @@ class Union:
                 [v for v in values if type(v) is dict and v] if dict in map(type, values) else []
             )
             if len(boxes) < len(values):
-                self._saw(
-                    name,
-                    values if not boxes else [v for v in values if type(v) is not dict or not v],
-                )
+                self.keys.setdefault(name)
             for box in boxes:
-                for key, value in flattened(name, box):
-                    self._saw(key, (value,))
+                self.keys.update((key, None) for key, _ in flattened(name, box))
 
     def _add_one(self, name: str, measurements: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._add_category(name, measurements.keys() | metadata.keys())
         for box, values in zip(BOXES, (measurements, metadata), strict=True):
-            for key, value in flattened(box, values):
-                self._saw(key, (value,))
-
-    def _saw(self, name: str, values: Sequence[Any]) -> None:
-        """Values of a key's column."""
-        self.keys.setdefault(name)
+            self.keys.update((key, None) for key, _ in flattened(box, values))
 
     def _add_category(self, name: str, keys: Collection[str]) -> None:
         names = (field.name for field in known(name).fields if field.may_be_in(keys))

@@ -4,13 +4,14 @@ Columns of the category first (``loss``, ``consensus`` …), then ``measurements
 row has no value.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set as AbstractSet
+from itertools import chain
 from typing import Any, Final
 
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.fields import read_fields
 from crucible_telemetry.events.known import known
-from crucible_telemetry.events.shape import HEADER, SHAPES, Row, dictionaries
+from crucible_telemetry.events.shape import HEADER, SHAPES, Row, Shape, dictionaries
 from crucible_telemetry.export.cells import column_name, flattened
 
 BOXES: Final = ("measurements", "metadata")
@@ -19,12 +20,20 @@ Column = tuple[str, Sequence[Any]]
 
 def flat_columns(shape: int, rows: list[Row]) -> Iterable[Column]:
     """(name, values) of everything the rows of a shape hold beside the fields that every event has."""
-    return _generic(rows) if shape == GENERIC_SHAPE else _shaped(shape, rows)
+    if shape == GENERIC_SHAPE:
+        return generic_columns(rows)
+    return shaped_columns(SHAPES.by_id[shape], list(zip(*rows, strict=True))[HEADER:], types_of)
 
 
-def _shaped(shape: int, rows: list[Row]) -> Iterator[Column]:
-    of = SHAPES.by_id[shape]
-    values = list(zip(*rows, strict=True))[HEADER:]
+def types_of(values: Sequence[Any]) -> set[type]:
+    """The types of some values."""
+    return set(map(type, values))
+
+
+def shaped_columns(
+    of: Shape, values: Sequence[Sequence[Any]], types: Callable[[Sequence[Any]], AbstractSet[type]]
+) -> Iterator[Column]:
+    """The same for the values of a shape's keys, one sequence a key; `types` tells those in a sequence."""
     split = len(of.measurement_keys)
     boxes = (
         dict(zip(of.measurement_keys, values[:split], strict=True)),
@@ -32,25 +41,46 @@ def _shaped(shape: int, rows: list[Row]) -> Iterator[Column]:
     )
     for field in known(of.name).fields:
         if field.may_be_in(of.keys):
-            yield field.name, field.read_columns(*boxes, len(rows))
+            yield field.name, field.read_columns(*boxes, len(values[0]))
     for name, box in zip(BOXES, boxes, strict=True):
         for key, column in box.items():
-            yield from _of_key(f"{name}.{column_name(key)}", column)
+            path = f"{name}.{column_name(key)}"
+            if dict in types(column):
+                yield from _inner(path, column)
+            else:
+                yield path, column
 
 
-def _of_key(name: str, values: Sequence[Any]) -> Iterable[Column]:
-    """The columns of one key: its own, and those of the dictionaries some rows have in it."""
-    if dict not in set(map(type, values)):
-        return [(name, values)]
-    columns: dict[str, list[Any]] = {name: [None] * len(values)}
+def _inner(name: str, values: Sequence[Any]) -> Iterator[Column]:
+    """The columns of a key under which some rows have dictionaries: a key of these at a time."""
+    boxes = [value if type(value) is dict else {} for value in values]
+    keys = dict.fromkeys(chain.from_iterable(boxes))
+    if not all(type(key) is str for key in keys):
+        yield from _odd(name, values).items()
+        return
+    plain = [None if box else value for box, value in zip(boxes, values, strict=True)]
+    if any(value is not None for value in plain):
+        yield name, plain
+    for key in keys:
+        column = [box.get(key) for box in boxes]
+        path = f"{name}.{column_name(key)}"
+        if dict in set(map(type, column)):
+            yield from _inner(path, column)
+        else:
+            yield path, column
+
+
+def _odd(name: str, values: Sequence[Any]) -> dict[str, list[Any]]:
+    """The same where keys are no texts, and may read alike."""
+    columns: dict[str, list[Any]] = {}
     for at, value in enumerate(values):
         inner = flattened(name, value) if type(value) is dict and value else ((name, value),)
         for column, item in inner:
             columns.setdefault(column, [None] * len(values))[at] = item
-    return columns.items()
+    return columns
 
 
-def _generic(rows: list[Row]) -> Iterable[Column]:
+def generic_columns(rows: list[Row]) -> Iterable[Column]:
     """The same for rows that have keys of their own, one by one."""
     columns: dict[str, list[Any]] = {}
     for at, row in enumerate(rows):

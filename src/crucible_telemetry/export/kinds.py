@@ -1,4 +1,4 @@
-"""Which kind of values each column holds, over all events: what a table with types has to know first. PURE.
+"""Which kind of values a column holds, over all events: what a table with types has to know first. PURE.
 
 ======  ==================================================================================
 kind    a column of
@@ -12,23 +12,25 @@ bytes   bytes
 texts   lists of texts: the tags
 json    everything else, and kinds mixed: each value as JSON text (see `cells.json_text`)
 ======  ==================================================================================
+
+On the way there are two more: ``none``, where no value was seen, and ``number``, floats and integers that are
+still told apart, for it may yet turn out that text is among them.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence, Set as AbstractSet
 from typing import Any, Final
 
+from msgspec import Struct
 from msgspec.structs import fields
 
 from crucible_telemetry.events.event import Event
-from crucible_telemetry.events.known import known
-from crucible_telemetry.events.shape import SHAPES
-from crucible_telemetry.export.columns import FIXED, FLAGS, RANK, Union
-from crucible_telemetry.export.flat import BOXES, flat_columns
+from crucible_telemetry.export.columns import FLAGS, RANK
+from crucible_telemetry.export.flat import BOXES
 
 _EXACT: Final = 2**53
-_ALONE: Final = {bool: "bool", float: "float", str: "text", bytes: "bytes", tuple: "texts"}
+_ALONE: Final = {bool: "bool", float: "float", str: "text", bytes: "bytes"}
 _DECLARED: Final = {int: "int", float: "float", bool: "bool", str: "text"}
+_NONE: Final = frozenset({type(None)})
 
 
 def _declared() -> dict[str, str]:
@@ -44,98 +46,61 @@ def _declared() -> dict[str, str]:
 DECLARED: Final = _declared()
 
 
-class Seen:
-    """What was seen of one column's values."""
+class Held(Struct, frozen=True):
+    """What some values of a column are: their kind, and the range of the integers among them."""
 
-    __slots__ = ("_high", "_low", "_types")
+    kind: str = "none"
+    low: int = 0
+    high: int = 0
 
-    def __init__(self) -> None:
-        self._types: set[type] = set()
-        self._low = self._high = 0
-
-    def add(self, values: Sequence[Any]) -> None:
-        """Take in some values."""
-        types = set(map(type, values))
-        self._types |= types
-        if tuple in types and not all(
-            type(one) is str for v in values if type(v) is tuple for one in v
-        ):
-            self._types.add(list)  # no tags, but what a transformer made
-        if int in types:
-            whole = values if len(types) == 1 else [v for v in values if type(v) is int]
-            self._low, self._high = min(self._low, *whole), max(self._high, *whole)
+    def __or__(self, other: "Held") -> "Held":
+        """What they are together with others; the order of joining does not matter."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return Held(_joined({self.kind, other.kind} - {"none"}, low, high), low, high)
 
     @property
-    def empty(self) -> bool:
-        """Whether no value was seen."""
-        return self._types <= {type(None)}
-
-    @property
-    def kind(self) -> str:
-        """The kind that holds them all."""
-        types = self._types - {type(None)}
-        if self.empty:
-            return "text"
-        if types == {int}:
-            return self._whole()
-        if types == {int, float}:
-            return "float" if self._low >= -_EXACT and self._high <= _EXACT else "json"
-        (first, *others) = types
-        return "json" if others else _ALONE.get(first, "json")
-
-    def _whole(self) -> str:
-        if self._low >= -(2**63) and self._high < 2**63:
-            return "int"
-        return "uint" if self._low >= 0 and self._high < 2**64 else "json"
+    def final(self) -> str:
+        """The kind of a column that holds nothing else."""
+        return {"none": "text", "number": "float"}.get(self.kind, self.kind)
 
 
-class TypedUnion(Union):
-    """The union of all columns, and what each holds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: defaultdict[str, Seen] = defaultdict(Seen)
-        self._made: defaultdict[str, Seen] = defaultdict(Seen)
-
-    def kinds(self, names: Iterable[str]) -> dict[str, str]:
-        """The kind of each of these columns, in their order: fields of every event are as declared.
-
-        Where transformers made rows, all columns are as those rows have them.
-        """
-        seen = self._made or self._seen
-        return {
-            name: DECLARED[name]
-            if name in DECLARED and (seen is self._seen or seen[name].empty)
-            else seen[name].kind
-            for name in names
-        }
-
-    def add_row(self, row: Mapping[str, Any]) -> None:
-        """See `Union.add_row`."""
-        super().add_row(row)
-        for name, value in row.items():
-            self._made[name].add((value,))
-
-    def _saw(self, name: str, values: Sequence[Any]) -> None:
-        super()._saw(name, values)
-        self._seen[name].add(values)
-
-    def _add_shape(self, number: int, rows: list[list[Any]]) -> None:
-        super()._add_shape(number, rows)
-        shape = SHAPES.by_id[number]
-        if _promised(shape.name, frozenset(shape.keys)):
-            for name, values in flat_columns(number, rows):
-                if name not in FIXED and not name.startswith(_PATHS):
-                    self._seen[name].add(values)
-
-    def _add_one(self, name: str, measurements: dict[str, Any], metadata: dict[str, Any]) -> None:
-        super()._add_one(name, measurements, metadata)
-        for field in known(name).fields:
-            self._seen[field.name].add((field.read(measurements, metadata),))
+def _joined(kinds: AbstractSet[str], low: int, high: int) -> str:
+    if len(kinds) < 2:
+        return next(iter(kinds), "none")
+    if kinds <= {"int", "float", "number"}:
+        return "number" if low >= -_EXACT and high <= _EXACT else "json"
+    return "uint" if kinds == {"int", "uint"} and low >= 0 else "json"
 
 
-_PATHS: Final = tuple(f"{box}." for box in BOXES)
+def held(values: Sequence[Any], types: AbstractSet[type]) -> Held:
+    """What values of these types are."""
+    kinds = types - _NONE
+    if not kinds:
+        return Held()
+    if int in kinds:
+        return _with_integers(values, types)
+    (first, *others) = kinds
+    if others:
+        return Held("json")
+    if first is tuple:
+        texts = all(type(one) is str for value in values for one in value or ())
+        return Held("texts" if texts else "json")
+    return Held(_ALONE.get(first, "json"))
 
 
-def _promised(name: str, keys: Collection[str]) -> bool:
-    return any(field.may_be_in(keys) for field in known(name).fields)
+def _with_integers(values: Sequence[Any], types: AbstractSet[type]) -> Held:
+    whole = values if types == {int} else [value for value in values if type(value) is int]
+    found = whole_held(min(whole), max(whole))
+    for other in types - {int, *_NONE}:
+        found |= Held("float" if other is float else "json")
+    return found
+
+
+def whole_held(low: int, high: int) -> Held:
+    """What integers of a range are."""
+    kind = "json"
+    if low >= -(2**63) and high < 2**63:
+        kind = "int"
+    elif low >= 0 and high < 2**64:
+        kind = "uint"
+    return Held(kind, min(0, low), max(0, high))

@@ -4,28 +4,22 @@ Words, times and figures come from the stored columns, without decoding a row; k
 metadata, ids, spans and fields of categories are decoded when a query names them. Shapes are all ``(n,)``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set as AbstractSet
+from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from crucible_telemetry.collect.read_back import FIGURES, Rows
+from crucible_telemetry.collect.read_back import FIGURES
 from crucible_telemetry.collect.reader import ExperimentReader
-from crucible_telemetry.events.columns import FILL, TOKENS, Columns
-from crucible_telemetry.events.event import (
-    GENERIC_SHAPE,
-    IDENTITY,
-    CategoryField,
-    Event,
-    Outcome,
-)
+from crucible_telemetry.events.columns import TOKENS, Columns
+from crucible_telemetry.events.event import GENERIC_SHAPE, IDENTITY, CategoryField, Event
 from crucible_telemetry.events.fields import FIELDS, read_fields
 from crucible_telemetry.events.known import known
 from crucible_telemetry.events.shape import SHAPES
+from crucible_telemetry.export.stored import TOLD, stored, together
 from crucible_telemetry.export.trials import TrialTable
 from crucible_telemetry.export.walk import Slice
 from crucible_telemetry.export.words import sayable, utf8
@@ -68,99 +62,56 @@ EXPERIMENTS: Final = pa.schema({
 })  # fmt: skip
 """The relation ``experiments``."""
 
-Numbered = tuple[NDArray[Any], Callable[[int], tuple[Any, ...]], tuple[str, ...]]
-"""Numbers that stand for words, what each stands for, and the columns that these words are."""
-
 
 class EventTable:
     """The events of one experiment as record batches of chosen columns."""
 
     def __init__(self, reader: ExperimentReader) -> None:
-        self._reader, spec = reader, reader.spec
-        self._alike = {
-            "experiment_id": reader.experiment_id, "experiment_name": spec.name,
-            "condition": spec.condition, "tags": list(spec.tags),
-        }  # fmt: skip
+        self._reader = reader
 
     def batch(self, some: Slice, names: Sequence[str]) -> pa.RecordBatch:
         """The rows of a slice (at least one) with these columns."""
         wanted = frozenset(names)
-        found = self._stored(some.columns, some.rows, wanted)
-        found |= self._worded(some.columns, some.rows, wanted)
-        if missing := wanted - found.keys():
+        told = wanted & TOLD - _carried(some)
+        columns = together([(some.columns, some.rows)])
+        seqs = self._reader.seqs(some.columns, some.rows)
+        found = stored(self._reader, columns, seqs, told) | _placed(columns, wanted)
+        if missing := wanted - told - _PLACED:
             found |= _decoded(some, missing)
         schema = pa.schema([EVENTS.field(name) for name in names])
-        return pa.record_batch([found[name] for name in names], schema=schema)
-
-    def _stored(self, columns: Columns, at: Rows, names: AbstractSet[str]) -> dict[str, pa.Array]:
-        """What the columns and the experiment tell by themselves."""
-        n, trials, times_us = len(at), columns.trial[at], columns.timestamp_us[at]
-        found = {
-            name: as_array([self._alike[name]], EVENTS.field(name).type).take(np.zeros(n, np.int64))
-            for name in names & self._alike.keys()
-        }
-        if names & {"time", "timestamp_us"}:
-            found |= {"timestamp_us": pa.array(times_us), "time": pa.array(times_us).cast(_TIME)}
-        if "trial" in names:
-            found["trial"] = pa.array(trials, _INT, mask=trials == 0)
-        for name, (field, divisor) in _FIGURES.items():
-            if field in names:
-                found[field] = _figure(columns, name, at, divisor)
-        return found
-
-    def _worded(self, columns: Columns, at: Rows, names: AbstractSet[str]) -> dict[str, pa.Array]:
-        """Words that a number stands for: each is asked for once."""
-        found: dict[str, pa.Array] = {}
-        for numbers, word, fields in self._numbered(columns):
-            if names & set(fields):
-                found |= _words(numbers[at], word, fields)
-        return found
-
-    def _numbered(self, columns: Columns) -> Iterator[Numbered]:
-        reader, shapes = self._reader, columns.shape
-        yield columns.outcome, _outcome, ("success", "outcome")
-        yield columns.model, reader.model, ("provider", "model")
-        yield columns.error, lambda number: (reader.error(number) or None,), ("error_type",)
-        seen = np.unique(shapes).tolist()
-        if GENERIC_SHAPE not in seen:
-            yield shapes, _name, ("event_name", "category")
-            # Ids in the metadata of a row come before those of its trial, and have to be looked for.
-            if not any(set(IDENTITY).intersection(SHAPES.by_id[one].metadata_keys) for one in seen):
-                yield columns.trial, reader.identity, IDENTITY
+        arrays = [_as_type(found.get(field.name), field.type, len(some.rows)) for field in schema]
+        return pa.record_batch(arrays, schema=schema)
 
 
-_FIGURES: Final = {**FIGURES, **{name: (f"{name}_tokens", None) for name in TOKENS}}
+_PLACED: Final = frozenset({"time", "trial"})
 
 
-def _figure(columns: Columns, name: str, at: Rows, divisor: float | None) -> pa.Array:
-    column, kind = getattr(columns, name), _INT if divisor is None else _REAL
-    if column is None:
-        return pa.nulls(len(at), kind)
-    values = column[at]
-    return pa.array(
-        values if divisor is None else values / divisor, kind, mask=values == FILL[name]
-    )
+def _placed(columns: Columns, wanted: AbstractSet[str]) -> dict[str, pa.Array]:
+    """When and in which trial the events were."""
+    found = {}
+    if "time" in wanted:
+        found["time"] = pa.array(columns.timestamp_us).cast(_TIME)
+    if "trial" in wanted:
+        found["trial"] = pa.array(columns.trial, _INT, mask=columns.trial == 0)
+    return found
 
 
-def _outcome(number: int) -> tuple[bool | None, str | None]:
-    outcome = Outcome(number)
-    return outcome.success, outcome.label
+def _carried(some: Slice) -> frozenset[str]:
+    """Fields that have to be looked for in the rows: names of generic ones, ids that stand in the metadata."""
+    shapes = np.unique(some.columns.shape[some.rows]).tolist()
+    if GENERIC_SHAPE in shapes:
+        return _IN_ROWS
+    keys = {key for shape in shapes for key in SHAPES.by_id[shape].metadata_keys}
+    return _IN_ROWS if not keys.isdisjoint(IDENTITY) else frozenset()
 
 
-def _name(shape: int) -> tuple[str, str | None]:
-    name = SHAPES.by_id[shape].name
-    return name, known(name).category
+_IN_ROWS: Final = frozenset({"event_name", "category", *IDENTITY})
 
 
-def _words(
-    numbers: NDArray[Any], word: Callable[[int], tuple[Any, ...]], fields: Sequence[str]
-) -> dict[str, pa.Array]:
-    seen, places = np.unique(numbers, return_inverse=True)
-    columns = zip(*map(word, seen.tolist()), strict=True)
-    return {
-        field: as_array(values, EVENTS.field(field).type).take(pa.array(places))
-        for field, values in zip(fields, columns, strict=True)
-    }
+def _as_type(array: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    if array is None:
+        return pa.nulls(rows, kind)
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
 def _decoded(some: Slice, names: AbstractSet[str]) -> dict[str, pa.Array]:

@@ -1,236 +1,279 @@
-"""Events as Arrow: record batches made of columns, and the Parquet and Arrow files they fill.
+"""Events as Arrow: what columns there are and what they hold, the batches they make, and files of them.
 
-A slice of events becomes a batch a column at a time, no event is made. Batches are gathered into row groups
-(`GROUP_ROWS`, `GROUP_BYTES`), which a thread compresses and writes, so memory stays flat and the loop goes on.
-Parquet pages carry checksums (CRC-32), which `export.parquet` verifies when it reads.
+All slices are taken in first, for what a column holds is known at the last event; each is decoded once
+(`export.pieces`). A group of rows becomes arrays and waits, beyond `WAITING_BYTES` in a file without a name, so memory
+stays flat; then the groups are brought to the kinds that all have in common, and are the row groups of the file.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from itertools import repeat
-from typing import Any, Final
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from anyio import to_thread
 
-from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.events.columns import RANK_SHIFT, RANKS
-from crucible_telemetry.export.cells import json_text
-from crucible_telemetry.export.columns import FLAGS, OF_EVENT, RANK
-from crucible_telemetry.export.flat import BOXES, flat_columns
-from crucible_telemetry.export.walk import Slice
-from crucible_telemetry.export.words import utf8
+from crucible_telemetry.export.columns import FIXED, Union
+from crucible_telemetry.export.flat import types_of
+from crucible_telemetry.export.kinds import DECLARED, Held
+from crucible_telemetry.export.pieces import TYPES, Cutter, Piece, Rows, as_kind, piece_of
+from crucible_telemetry.export.stored import TEXT, WORDS, stored, together
+from crucible_telemetry.export.walk import Slice, uncollected
 
+T = TypeVar("T")
 GROUP_ROWS: Final = 65_536
 GROUP_BYTES: Final = 32 * 2**20
-COMPRESSION: Final = "zstd"
+"""Of events as they are stored, in one group."""
+WAITING_BYTES: Final = 64 * 2**20
+SLICE: Final = 2048
+"""Events taken in at once: 1–2 ms."""
 KIND: Final = b"crucible.kind"
 """Key of a column's metadata: its kind, see `export.kinds`."""
-_NONE: Final = repeat(None)
-_SAME_ROWS: Final = 4096
-_MOST_SAME: Final = 256
-_OWN: Final = frozenset((*OF_EVENT, *BOXES))
+_CODED: Final = pa.dictionary(pa.int32(), TEXT)
 
 
-def arrow() -> Any:
-    """The pyarrow package; `ConfigurationError` names the extra that is missing."""
-    try:
-        import pyarrow as package  # noqa: PLC0415 - optional, and asked for now
-    except ImportError:
-        raise ConfigurationError(
-            "format",
-            "Arrow and Parquet need the package pyarrow: pip install 'crucible-telemetry[parquet]'",
-        ) from None
-    return package
+class Group(NamedTuple):
+    """Some thousand rows by column; what none of them has is left out."""
+
+    rows: int
+    columns: dict[str, Piece]
 
 
-class Batches:
-    """Makes record batches of slices, with these columns of these kinds (see `export.kinds`)."""
+class Gathering:
+    """Takes in slices, or rows that were made of them; `union` learns the names of all columns.
 
-    def __init__(self, kinds: Mapping[str, str]) -> None:
-        self._pa = pa = arrow()
-        self._types = {
-            "bool": pa.bool_(), "int": pa.int64(), "uint": pa.uint64(), "float": pa.float64(),
-            "text": pa.string(), "bytes": pa.binary(), "texts": pa.list_(pa.string()), "json": pa.string(),
-        }  # fmt: skip
-        self._kinds = dict(kinds)
-        self._same: dict[tuple[str, str], Any] = {}
-        self._own = [name for name in kinds if name in _OWN]
-        self._flags = {name: bit for name, bit in FLAGS.items() if name in kinds}
-        self._others = frozenset(kinds) - _OWN - set(FLAGS) - {RANK}
+    `wanted`: the columns to make arrays of, None for all. `aside`: work on groups in threads.
+    """
+
+    def __init__(
+        self,
+        union: Union,
+        wanted: Collection[str] | None = None,
+        *,
+        waiting_bytes: int = WAITING_BYTES,
+        aside: bool = True,
+    ) -> None:
+        self._union, self._wanted = union, None if wanted is None else frozenset(wanted)
+        self._fixed = frozenset(FIXED) if self._wanted is None else self._wanted.intersection(FIXED)
+        self._cutter = Cutter(self._wanted)
+        self._waiting = Waiting(waiting_bytes)
+        self._aside = aside
+        self._held: dict[str, Held] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parts: list[Rows] = []
+        self._slices: list[Slice] = []
+        self._rows = self._bytes = 0
+
+    async def add(self, some: Slice) -> None:
+        """Take in a slice."""
+        if self._slices and self._slices[-1].reader is not some.reader:
+            await self.settle()
+        self._take(some)
+        await self._grew(len(some.rows), some.payload_bytes)
+
+    @uncollected
+    def _take(self, some: Slice) -> None:
+        for part in self._cutter.cut(some, self._rows):
+            self._union.add_names(part.names)
+            self._parts.append(part)
+        self._slices.append(some)
+        self._union.events += len(some.rows)
+
+    async def add_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take in rows by column, as transformers make them."""
+        names = dict.fromkeys(name for row in rows for name in row)
+        self._union.made |= names
+        wanted = [name for name in names if self._wanted is None or name in self._wanted]
+        columns = {name: [row.get(name) for row in rows] for name in wanted}
+        pieces = {name: piece_of(values, types_of(values)) for name, values in columns.items()}
+        at = np.arange(self._rows, self._rows + len(rows))
+        self._parts.append(Rows(at, [], pieces))
+        await self._grew(len(rows), sum(piece.array.nbytes for piece in pieces.values()))
+
+    async def _grew(self, rows: int, size: int) -> None:
+        self._rows, self._bytes = self._rows + rows, self._bytes + size
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            await self.settle()
+
+    async def settle(self) -> None:
+        """What was taken in becomes a group."""
+        if self._rows:
+            work = partial(_group, self._slices, self._parts, self._rows, self._fixed)
+            group = await self._run(work)
+            for name, piece in group.columns.items():
+                self._held[name] = self._held.get(name, Held()) | piece.held
+            await self._run(partial(self._waiting.add, group))
+            self._begin()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await to_thread.run_sync(work) if self._aside else work()
+
+    async def table(self, names: Sequence[str]) -> "Table":
+        """Everything as one table of these columns; fields of every event have the kinds they are declared to be."""
+        await self.settle()
+        kinds = {}
+        for name in names:
+            seen = self._held.get(name, Held())
+            kinds[name] = DECLARED.get(name, "text") if seen == Held() else seen.final
+        return Table(kinds, self._waiting)
+
+    def close(self) -> None:
+        """Let everything go."""
+        self._waiting.close()
+
+
+def _group(
+    slices: Sequence[Slice], parts: Sequence[Rows], rows: int, fixed: frozenset[str]
+) -> Group:
+    """Rows as arrays in their order: what columns tell, and what was read."""
+    found = {}
+    if slices:
+        places = [(one.columns, one.rows) for one in slices]
+        seqs = np.concatenate([slices[0].reader.seqs(*place) for place in places])
+        told = stored(slices[0].reader, together(places), seqs, fixed)
+        found = {name: Piece(array, Held(DECLARED[name])) for name, array in told.items()}
+    joining = _Joining(parts, rows)
+    for name in dict.fromkeys(name for part in parts for name in part.pieces):
+        piece = joining.joined(name)
+        found[name] = _over(piece, found[name]) if name in found else piece
+    return Group(rows, found)
+
+
+def _over(piece: Piece, told: Piece) -> Piece:
+    """Names and ids as rows carry them, else as the columns tell them."""
+    array = told.array
+    if not pa.types.is_dictionary(array.type):
+        return Piece(pc.coalesce(piece.array.cast(array.type), array), told.held)
+    return Piece(pc.coalesce(piece.array, array.dictionary_decode()).dictionary_encode(), told.held)
+
+
+class _Joining:
+    """Brings pieces of rows together in the order of their group."""
+
+    def __init__(self, parts: Sequence[Rows], rows: int) -> None:
+        self._parts, self._rows = parts, rows
+        self._orders: dict[tuple[int, ...], Any] = {}
+        self._made: dict[tuple[int, ...], Piece] = {}
+
+    def joined(self, name: str) -> Piece:
+        """A column of all rows; null in those that do not have it."""
+        having = tuple(i for i, part in enumerate(self._parts) if name in part.pieces)
+        pieces = [self._parts[i].pieces[name] for i in having]
+        same = tuple(map(id, pieces))
+        if same not in self._made:
+            self._made[same] = self._join(having, pieces)
+        return self._made[same]
+
+    def _join(self, having: tuple[int, ...], pieces: Sequence[Piece]) -> Piece:
+        held = Held()
+        for piece in pieces:
+            held |= piece.held
+        arrays = [as_kind(array, one.kind, held.kind) for array, one in pieces]
+        order = self._order(having)
+        array = pa.concat_arrays(arrays)
+        return Piece(array if order is None else array.take(order), held)
+
+    def _order(self, having: tuple[int, ...]) -> Any | None:
+        """Where each row's value is among those of the parts that have any; None when it is there already."""
+        if having not in self._orders:
+            at = np.concatenate([self._parts[i].at for i in having])
+            places = np.full(self._rows, -1)
+            places[at] = np.arange(len(at))
+            sorted_ = len(at) == self._rows and bool((at == np.arange(len(at))).all())
+            self._orders[having] = None if sorted_ else pa.array(places, mask=places < 0)
+        return self._orders[having]
+
+
+class Waiting:
+    """Groups that wait until all have come: so many bytes of them in memory, the others in a file without a name."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._room = most_bytes
+        self._groups: list[Group | tuple[int, dict[str, Held]]] = []
+        self._file: Any = None
+
+    def add(self, group: Group) -> None:
+        """Take one more."""
+        self._room -= sum(piece.array.nbytes for piece in group.columns.values())
+        self._groups.append(group if self._room >= 0 or not group.columns else self._put(group))
+
+    def _put(self, group: Group) -> tuple[int, dict[str, Held]]:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="crucible-")  # noqa: SIM115 - until `close`
+        start = self._file.seek(0, 2)
+        arrays = [piece.array for piece in group.columns.values()]
+        batch = pa.record_batch(arrays, names=list(group.columns))
+        with pa.ipc.new_stream(pa.PythonFile(self._file, "w"), batch.schema) as writer:
+            writer.write_batch(batch)
+        return start, {name: piece.held for name, piece in group.columns.items()}
+
+    def __iter__(self) -> Iterator[Group]:
+        """All of them, in order, once: each is let go."""
+        for at, group in enumerate(self._groups):
+            self._groups[at] = Group(0, {})
+            yield group if isinstance(group, Group) else self._got(*group)
+
+    def _got(self, start: int, held: dict[str, Held]) -> Group:
+        self._file.seek(start)
+        batch = pa.ipc.open_stream(pa.PythonFile(self._file, "r")).read_next_batch()
+        columns = zip(batch.columns, held.values(), strict=True)
+        return Group(batch.num_rows, dict(zip(held, (Piece(*one) for one in columns), strict=True)))
+
+    def close(self) -> None:
+        """Remove the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class Table:
+    """Groups that all have come: batches of one schema."""
+
+    def __init__(self, kinds: Mapping[str, str], groups: Waiting) -> None:
+        self._kinds, self._groups = dict(kinds), groups
+        self._absent: dict[Any, Any] = {}
         self.schema = pa.schema(
             [
-                pa.field(name, self._types[kind], metadata={KIND: kind.encode()})
+                pa.field(name, TYPES[kind], metadata={KIND: kind.encode()})
                 for name, kind in kinds.items()
             ]
         )
+        self.coded = pa.schema(
+            [
+                pa.field(name, _CODED if name in WORDS and kind == "text" else TYPES[kind])
+                for name, kind in kinds.items()
+            ]
+        )
+        """The same with the texts that are the same in many events as dictionaries."""
 
-    def batch(self, some: Slice) -> Any:
-        """The events of a slice as a record batch: those of each shape as columns, brought together in order."""
-        shapes = np.unique(some.columns.shape[some.rows]).tolist()
-        groups = [some.of_shape(shape) for shape in shapes]
-        found = [self._values(shape, part) for shape, (_, part) in zip(shapes, groups, strict=True)]
-        back = np.argsort(np.concatenate([at for at, _ in groups])) if len(groups) > 1 else None
-        counts = [len(at) for at, _ in groups]
-        arrays = {
-            name: self._joined(name, [one.get(name, _NONE) for one in found], counts, back)
-            for name in dict.fromkeys(name for one in found for name in one)
-        }
-        return self._batch(arrays | self._counted(some.columns.flags[some.rows]), len(some.rows))
+    def arrow(self) -> Any:
+        """Everything as a `pyarrow.Table`."""
+        return pa.Table.from_batches(self.batches(self.schema), self.schema)
 
-    def _values(self, shape: int, some: Slice) -> dict[str, Iterable[Any]]:
-        """The values of rows of one shape by column: one for each row, or one for ever."""
-        rows, given = some.told()
-        found = {name: given[name] for name in self._own}
-        if self._others:
-            read = flat_columns(shape, rows)
-            found |= {name: values for name, values in read if name in self._others}
-        return found
+    def batches(self, schema: Any) -> Iterator[Any]:
+        """All rows, once, as record batches of `schema` or `coded`."""
+        for rows, columns in self._groups:
+            arrays = [
+                self._array(columns.get(field.name), field.name, field.type, rows)
+                for field in schema
+            ]
+            yield pa.record_batch(arrays, schema=schema)
 
-    def _joined(
-        self, name: str, pieces: list[Iterable[Any]], counts: list[int], back: Any | None
-    ) -> Any:
-        """The values of all shapes as one array, in the order of the slice."""
-        shared = [repr(piece) for piece in pieces if isinstance(piece, repeat)]
-        if len(shared) == len(pieces) and len(set(shared)) == 1:
-            return self._repeated(name, pieces[0], sum(counts))
-        arrays = [
-            self._array(name, piece, count) for piece, count in zip(pieces, counts, strict=True)
-        ]
-        return arrays[0] if back is None else self._pa.concat_arrays(arrays).take(back)
+    def _array(self, piece: Piece | None, name: str, of: Any, rows: int) -> Any:
+        if piece is None:
+            return self._nulls(rows, of)
+        array = piece.array
+        if pa.types.is_dictionary(array.type):
+            return array if of == _CODED else array.dictionary_decode()
+        array = as_kind(array, piece.held.kind, self._kinds[name])
+        return array.dictionary_encode() if of == _CODED else array
 
-    def _type(self, name: str) -> Any:
-        return self._types[self._kinds[name]]
-
-    def of_rows(self, rows: Sequence[Mapping[str, Any]]) -> Any:
-        """Rows by column, as transformers make them, as a record batch."""
-        found = {name: [row.get(name) for row in rows] for name in self._kinds}
-        arrays = {name: self._array(name, values, len(rows)) for name, values in found.items()}
-        return self._batch(arrays, len(rows))
-
-    def _batch(self, arrays: Mapping[str, Any], count: int) -> Any:
-        columns = [
-            arrays[name] if name in arrays else self._pa.nulls(count, self._types[kind])
-            for name, kind in self._kinds.items()
-        ]
-        return self._pa.record_batch(columns, schema=self.schema)
-
-    def _counted(self, flags: Any) -> dict[str, Any]:
-        """What the events count as; null where it does not hold, as in the other formats."""
-        found = {}
-        for name, bit in self._flags.items():
-            holds = (flags & bit) != 0
-            found[name] = self._pa.array(holds, mask=~holds)
-        if RANK in self._kinds:
-            ranks = ((flags & RANKS) >> RANK_SHIFT).astype(np.int64)
-            found[RANK] = self._pa.array(ranks, mask=ranks == 0)
-        return found
-
-    def _array(self, name: str, values: Iterable[Any], count: int) -> Any:
-        kind = self._kinds[name]
-        to = self._types[kind]
-        if isinstance(values, repeat):
-            return self._repeated(name, values, count)
-        listed = values if isinstance(values, list | tuple) else list(values)
-        if kind == "json":
-            listed = [None if value is None else json_text(value) for value in listed]
-        try:
-            return self._pa.array(listed, to)
-        except UnicodeEncodeError:  # names, tags and items are as users gave them
-            return self._pa.array([None if v is None else utf8(v) for v in listed], to)
-        except (OverflowError, self._pa.ArrowInvalid):
-            # `repeat` or `attempt` as a huge integer: it stands in metadata.repeat as it was.
-            return self._pa.array([v if v is None or abs(v) < 2**63 else None for v in listed], to)
-
-    def _repeated(self, name: str, values: Iterable[Any], count: int) -> Any:
-        """One value for all rows: a piece of an array that is made once."""
-        key = (name, repr(values))
-        known = self._same.get(key)
-        if known is None or len(known) < count:
-            if len(self._same) >= _MOST_SAME:
-                self._same.clear()
-            known = self._same[key] = self._one(name, next(iter(values)), max(count, _SAME_ROWS))
-        return known.slice(0, count)
-
-    def _one(self, name: str, value: Any, count: int) -> Any:
-        if value is None:
-            return self._pa.nulls(count, self._type(name))
-        if self._kinds[name] == "json":
-            value = json_text(value)
-        if isinstance(value, str):
-            value = utf8(value)
-        if isinstance(value, tuple):
-            value = [utf8(one) for one in value]
-        return self._pa.repeat(self._pa.scalar(value, self._type(name)), count)
-
-
-async def file_of(
-    kind: str, schema: Any, batches: AsyncIterator[Any]
-) -> AsyncGenerator[bytes, None]:
-    """The bytes of a ``"parquet"`` or ``"arrow"`` file of these batches."""
-    sink = _Sink()
-    writer = _writer(kind, schema, sink)
-    try:
-        async for table in _groups(schema, batches):
-            await to_thread.run_sync(_write, writer, table)
-            yield sink.taken()
-    finally:
-        writer.close()
-    yield sink.taken()
-
-
-def _write(writer: Any, table: Any) -> None:
-    writer.write_table(table.combine_chunks())
-
-
-async def _groups(schema: Any, batches: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """Batches as tables that are large enough for a row group."""
-    held: list[Any] = []
-    rows = size = 0
-    async for batch in batches:
-        held.append(batch)
-        rows, size = rows + batch.num_rows, size + batch.nbytes
-        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
-            yield arrow().Table.from_batches(held, schema)
-            held, rows, size = [], 0, 0
-    if held:
-        yield arrow().Table.from_batches(held, schema)
-
-
-def _writer(kind: str, schema: Any, sink: "_Sink") -> Any:
-    pa = arrow()
-    if kind == "arrow":
-        return pa.ipc.new_file(pa.PythonFile(sink, "w"), schema)
-    import pyarrow.parquet as pq  # noqa: PLC0415 - optional, and asked for now
-
-    return pq.ParquetWriter(
-        pa.PythonFile(sink, "w"), schema, compression=COMPRESSION, write_page_checksum=True
-    )
-
-
-class _Sink:
-    """A file to write to that hands out what was written."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._at = 0
-
-    def write(self, data: Any) -> int:
-        piece = bytes(data)
-        self._pieces.append(piece)
-        self._at += len(piece)
-        return len(piece)
-
-    def tell(self) -> int:
-        return self._at
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def taken(self) -> bytes:
-        found, self._pieces = b"".join(self._pieces), []
-        return found
+    def _nulls(self, rows: int, of: Any) -> Any:
+        """Nulls of a type: a piece of an array that is made once."""
+        known = self._absent.get(of)
+        if known is None or len(known) < rows:
+            known = self._absent[of] = pa.nulls(rows, of)
+        return known.slice(0, rows)

@@ -23,11 +23,10 @@ from crucible_telemetry.errors import UnreadableFile
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.export import jsonl, table
 from crucible_telemetry.export.cells import flattened, nested
-from crucible_telemetry.export.columns import check_columns
+from crucible_telemetry.export.columns import Union, check_columns
 from crucible_telemetry.export.files import files_beside
-from crucible_telemetry.export.kinds import TypedUnion
+from crucible_telemetry.export.packages import FILES, TABLES as AS_TABLES, ready
 from crucible_telemetry.export.reading import LineKind, as_unreadable, read_lines, with_texts
-from crucible_telemetry.export.tables import Batches, file_of
 from crucible_telemetry.export.words import restore
 from crucible_telemetry.export.writing import Row, Wishes, stepped
 
@@ -102,17 +101,12 @@ async def trial_chunks(
 async def _as_table(
     kind: str, names: Sequence[str], rows: list[Row]
 ) -> AsyncGenerator[bytes, None]:
-    union = TypedUnion()
-    for row in rows:
-        union.add_row(row)
-    batches = Batches(union.kinds(names))
-
-    async def filled() -> AsyncGenerator[Any, None]:
-        for at in range(0, len(rows), _ROWS):
-            yield batches.of_rows(rows[at : at + _ROWS])
-            await checkpoint()
-
-    async with aclosing(file_of(kind, batches.schema, filled())) as chunks:
+    tables, files = await ready(AS_TABLES), await ready(FILES)
+    gathering = tables.Gathering(Union(), names)
+    for at in range(0, len(rows), _ROWS):
+        await gathering.add_rows(rows[at : at + _ROWS])
+    table = await gathering.table(names)
+    async with aclosing(files.file_of(kind, table)) as chunks:
         async for chunk in chunks:
             yield chunk
 

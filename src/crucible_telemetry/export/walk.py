@@ -6,21 +6,26 @@ decoded a slice at a time. So memory does not grow with events (but for those sa
 byte each), whatever order they came in.
 """
 
+import gc
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from functools import cached_property
-from typing import Any, Final, Protocol
+from functools import cached_property, wraps
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from crucible_telemetry.collect.read_back import Words
+from crucible_telemetry.collect.spec import ExperimentSpec
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.shape import Row
 from crucible_telemetry.stores.base import Query, Store, Where
 from crucible_telemetry.stores.where import INT64_MAX
 
+P = ParamSpec("P")
+T = TypeVar("T")
 STRETCH: Final = 8192
 """Events asked for at once."""
 SLICE: Final = 512
@@ -33,8 +38,15 @@ Ints = NDArray[np.int64]
 Fields = dict[str, Iterable[Any]]
 
 
-class Decoder(Protocol):
-    """What makes rows events: the part of `events.columns.Reader` that a walk needs."""
+class Decoder(Words, Protocol):
+    """What makes rows events, and tells whose they are: the part of an `ExperimentReader` that a walk needs."""
+
+    experiment_id: str
+    spec: ExperimentSpec
+
+    def seqs(self, columns: Columns, at: NDArray[np.intp]) -> NDArray[np.int64]:
+        """The seqs of rows."""
+        ...
 
     def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
         """The rows at these positions, in the order asked for."""
@@ -53,29 +65,51 @@ class Slices(Protocol):
         ...
 
 
+def uncollected(work: Callable[P, T]) -> Callable[P, T]:
+    """The same without a garbage collection meanwhile: what is made of a slice is gone again at the end of it."""
+
+    @wraps(work)
+    def done(*args: P.args, **kwargs: P.kwargs) -> T:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return work(*args, **kwargs)
+        finally:
+            if collecting:
+                gc.enable()
+
+    return done
+
+
 class Slice:
     """Some rows of one part, next to each other in order of time."""
 
     def __init__(self, columns: Columns, rows: NDArray[np.intp], reader: Decoder) -> None:
-        self.columns, self.rows, self._reader = columns, rows, reader
+        self.columns, self.rows, self.reader = columns, rows, reader
 
     @cached_property
     def events(self) -> list[Event]:
         """The rows as events, decoded when first asked for."""
-        return self._reader.events(self.columns, self.rows.tolist())
+        return self.reader.events(self.columns, self.rows.tolist())
 
     def of_shape(self, shape: int) -> "tuple[NDArray[np.intp], Slice]":
         """Its rows of one shape, and where they are in it."""
         at = np.flatnonzero(self.columns.shape[self.rows] == shape)
-        return at, Slice(self.columns, self.rows[at], self._reader)
+        return at, Slice(self.columns, self.rows[at], self.reader)
 
     def told(self) -> tuple[list[Row], Fields]:
         """Its rows decoded, and the fields of their events by name: no event is made."""
-        return self._reader.told(self.columns, self.rows)
+        return self.reader.told(self.columns, self.rows)
 
     def release(self) -> None:
         """Let the decoded events go."""
         self.__dict__.pop("events", None)
+
+    @property
+    def payload_bytes(self) -> int:
+        """The size of its rows as they are stored."""
+        offsets = self.columns.payload.offsets
+        return int((offsets[self.rows + 1] - offsets[self.rows]).sum(dtype=np.int64))
 
     @property
     def payload(self) -> list[bytes]:

@@ -1,8 +1,8 @@
 """A walk over a store → the chunks of a file, in the format and with the columns somebody wishes for."""
 
-import gc
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from sys import maxsize
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
@@ -11,17 +11,15 @@ from crucible_telemetry.collect.formats import TABLES
 from crucible_telemetry.errors import ConfigurationError, ExportError
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.odd import told
-from crucible_telemetry.export import jsonl, table, tables
+from crucible_telemetry.export import jsonl, table
 from crucible_telemetry.export.columns import Union, check_columns, flat_row
 from crucible_telemetry.export.flat import BOXES
-from crucible_telemetry.export.kinds import TypedUnion
-from crucible_telemetry.export.walk import SLICE, Slice, Slices
+from crucible_telemetry.export.packages import FILES, TABLES as AS_TABLES, part, ready
+from crucible_telemetry.export.walk import SLICE, Slice, Slices, uncollected
 from crucible_telemetry.stores.base import Where
 
 T = TypeVar("T")
 WHAT: Final = ("events", "trials")
-TABLE_SLICE: Final = 2048
-"""Events made a record batch at once: about 5 ms."""
 Row = dict[str, Any]
 Step = Mapping[str, Callable[[Any], Any]] | Callable[[Row], Row]
 
@@ -131,9 +129,9 @@ async def chunks_of(
     `ConfigurationError` for columns that no event has.
     """
     if kind in TABLES:
-        schema, batches = await batches_of(walks, wishes)
-        async with aclosing(batches), aclosing(tables.file_of(kind, schema, batches)) as chunks:
-            async for chunk in chunks:
+        files = await ready(FILES)
+        async with gathered(walks, wishes) as events, aclosing(files.file_of(kind, events)) as made:
+            async for chunk in made:
                 yield chunk
         return
     names: Sequence[str] = ()
@@ -146,44 +144,43 @@ async def chunks_of(
         yield table.header(names)
     async with aclosing(_slices(walks)) as slices:
         async for some in slices:
-            yield _uncollected(lines, some)
+            yield _lines(lines, some)
 
 
-async def batches_of(
-    walks: Sequence[Slices], wishes: Wishes
-) -> tuple[Any, AsyncGenerator[Any, None]]:
-    """The Arrow schema of these walks, and their events as record batches of it.
-
-    What columns there are and what they hold is found out first, in a walk of its own.
-    """
-    union = TypedUnion()
-    made = bool(wishes.transformers)
-    names = await _names(walks, wishes, union, made=made)
-    batches = tables.Batches(union.kinds(names))
-
-    def batch(some: Slice) -> Any:
-        if not made:
-            return batches.batch(some)
-        return batches.of_rows([_transformed(*one, wishes) for one in _with_flags(some)])
-
-    async def filled() -> AsyncGenerator[Any, None]:
-        async with aclosing(_slices(walks, TABLE_SLICE)) as slices:
+@asynccontextmanager
+async def gathered(
+    walks: Sequence[Slices], wishes: Wishes, *, aside: bool = True, in_memory: bool = False
+) -> AsyncGenerator[Any, None]:
+    """The events of these walks as a `tables.Table`; not `aside`: without waiting for any thread."""
+    tables = await ready(AS_TABLES) if aside else part(AS_TABLES, "format", "parquet")
+    union, limit = Union(), maxsize if in_memory else tables.WAITING_BYTES
+    gathering = tables.Gathering(union, wishes.columns, waiting_bytes=limit, aside=aside)
+    try:
+        async with aclosing(_slices(walks, tables.SLICE)) as slices:
             async for some in slices:
-                yield _uncollected(batch, some)
+                if wishes.transformers:
+                    union.add(some)
+                    rows = _lines(lambda some: _transformed_rows(some, wishes), some)
+                    await gathering.add_rows(rows)
+                else:
+                    await gathering.add(some)
+                if wishes.columns is None:
+                    union.check_size()
+        yield await gathering.table(_checked(union, wishes))
+    finally:
+        gathering.close()
 
-    return batches.schema, filled()
+
+def _transformed_rows(some: Slice, wishes: Wishes) -> list[Row]:
+    return [_transformed(event, flags, wishes) for event, flags in _with_flags(some)]
 
 
-def _uncollected(lines: Callable[[Slice], T], some: Slice) -> T:
-    """The lines, without a garbage collection meanwhile: what is made is gone again at the end of it."""
-    collecting = gc.isenabled()
-    gc.disable()
+@uncollected
+def _lines(lines: Callable[[Slice], T], some: Slice) -> T:
     try:
         return lines(some)
     finally:
         some.release()
-        if collecting:
-            gc.enable()
 
 
 async def _slices(walks: Sequence[Slices], rows: int = SLICE) -> AsyncGenerator[Slice, None]:
@@ -203,8 +200,12 @@ async def _names(
             if wishes.columns is None:
                 union.check_size()
             if made:
-                for event, flags in _with_flags(some):
-                    union.add_row(_transformed(event, flags, wishes))
+                for row in _transformed_rows(some, wishes):
+                    union.add_row(row)
+    return _checked(union, wishes)
+
+
+def _checked(union: Union, wishes: Wishes) -> Sequence[str]:
     names = list(dict.fromkeys((*union.names, *union.made)))
     inside = () if union.events else tuple(f"{box}." for box in BOXES)
     check_columns("transformers", wishes.targets, (*union.names, *BOXES), "event", inside)
@@ -223,7 +224,7 @@ def _writer(kind: str, names: Sequence[str], wishes: Wishes) -> Callable[[Slice]
 
 
 def _rows(some: Slice, kind: str, names: Sequence[str], wishes: Wishes) -> list[bytes]:
-    rows = [_transformed(event, flags, wishes) for event, flags in _with_flags(some)]
+    rows = _transformed_rows(some, wishes)
     if kind == "csv":
         return [table.row_line(names, row) for row in rows]
     if names:

@@ -1,0 +1,105 @@
+"""Parquet and Arrow files of tables, a group of rows at a time, written in threads.
+
+Parquet pages carry checksums (CRC-32). Columns whose values hardly come again are written without a dictionary;
+texts that come as dictionaries are written as they are, and are plain texts to who reads the file.
+"""
+
+import base64
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from anyio import to_thread
+
+from crucible_telemetry.export.tables import Table
+
+COMPRESSION: Final = "zstd"
+_SAMPLE: Final = 1024
+
+
+async def file_of(kind: str, table: Table) -> AsyncGenerator[bytes, None]:
+    """The bytes of a ``"parquet"`` or ``"arrow"`` file of a table."""
+    chunks = _chunks(kind, table)
+    try:
+        while (chunk := await to_thread.run_sync(next, chunks, None)) is not None:
+            yield chunk
+    finally:
+        chunks.close()
+
+
+def _chunks(kind: str, table: Table) -> Generator[bytes, None, None]:
+    sink = _Sink()
+    batches = table.batches(table.coded if kind == "parquet" else table.schema)
+    first = next(batches, None)
+    writer = _writer(kind, table, first, sink)
+    try:
+        while first is not None:
+            writer.write_batch(first)
+            yield sink.taken()
+            first = next(batches, None)
+    finally:
+        writer.close()
+    yield sink.taken()
+
+
+def _writer(kind: str, table: Table, first: Any, sink: "_Sink") -> Any:
+    file = pa.PythonFile(sink, "w")
+    if kind == "arrow":
+        return pa.ipc.new_file(file, table.schema)
+    writer = pq.ParquetWriter(
+        file,
+        table.coded,
+        compression=COMPRESSION,
+        write_page_checksum=True,
+        store_schema=False,
+        use_dictionary=[] if first is None else _repeating(first),
+    )
+    # Arrow's own schema of the file, from which pyarrow takes types and kinds: that without dictionaries.
+    schema = base64.b64encode(table.schema.serialize().to_pybytes()).decode()
+    writer.add_key_value_metadata({"ARROW:schema": schema})
+    return writer
+
+
+def _repeating(batch: Any) -> list[str]:
+    """Columns worth a dictionary, by their first values."""
+    return [
+        name
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        if pa.types.is_dictionary(column.type) or _comes_again(column.slice(0, _SAMPLE))
+    ]
+
+
+def _comes_again(column: Any) -> bool:
+    if pa.types.is_list(column.type):
+        column = column.flatten()
+    return bool(2 * len(column.unique()) <= len(column))
+
+
+class _Sink:
+    """A file to write to that hands out what was written."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._at = 0
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._at += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def taken(self) -> bytes:
+        found, self._pieces = b"".join(self._pieces), []
+        return found
