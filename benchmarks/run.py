@@ -6,7 +6,6 @@ import burst
 import emit
 import export
 import keeping
-import lag
 import postgres
 import prices
 import scale
@@ -20,7 +19,6 @@ def main() -> None:
     prices.main()
     export.main()
     keeping.main()
-    lag.main()
     postgres.main()
     print("\n### Bursts\n")
     burst.main()

@@ -87,9 +87,7 @@ class Restoring(Starting):
         except BaseException:
             await store.close(delete=True)
             raise
-        experiment = self._taken_in(record, reader, store, State(record.state))
-        await experiment.flush()
-        return experiment
+        return self._taken_in(record, reader, store, State(record.state))
 
     async def _fill(self, store: Store, archive: Archive, spelling: Spelling) -> None:
         """The events into a store, a part at a time; nobody sees the experiment yet."""

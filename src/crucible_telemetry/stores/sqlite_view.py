@@ -10,8 +10,7 @@ import apsw
 
 from crucible_telemetry.errors import StoreRefused
 from crucible_telemetry.stores.keeping import KeptExperiment
-from crucible_telemetry.stores.sqlite import OPEN_BUSY_MS, SqliteKeep
-from crucible_telemetry.stores.sqlite_rows import all_kept
+from crucible_telemetry.stores.sqlite import OPEN_BUSY_MS, SqliteKeep, all_kept
 
 
 class SqliteView(SqliteKeep):
@@ -24,7 +23,6 @@ class SqliteView(SqliteKeep):
     def _open_view(self) -> list[KeptExperiment]:
         if not self.path.is_file():
             raise StoreRefused(self.url, "is not there")
-        marks = self._marks.read()
         try:
             self._reading = _begun(str(self.path), apsw.SQLITE_OPEN_READONLY)
         except (apsw.CantOpenError, apsw.ReadOnlyError):
@@ -34,7 +32,7 @@ class SqliteView(SqliteKeep):
             uri = f"{self.path.resolve().as_uri()}?immutable=1"
             self._reading = _begun(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
         self._check_format(self._reading)
-        return all_kept(self._reading, marks)
+        return all_kept(self._reading)
 
     def _writer(self) -> apsw.Connection:
         raise StoreRefused(self.url, "is open to be read only")
