@@ -55,17 +55,25 @@ def keep_of(
         return None
     scheme, there, rest = text.partition("://")
     if not there:
-        return sqlite(Path(text), durability)  # type: ignore[arg-type]
+        return sqlite(_path(text), durability)  # type: ignore[arg-type]
     if scheme == "sqlite":
         if not rest.startswith("/") or len(rest) < 2:
             raise ConfigurationError("url", f"want sqlite:///file, not {text!r}")
         # As everywhere: three slashes and a relative path, four and an absolute one.
-        return sqlite(Path(rest[1:]), durability)  # type: ignore[arg-type]
+        return sqlite(_path(rest[1:]), durability)  # type: ignore[arg-type]
     if scheme in ("postgresql", "postgres"):
         return PostgresView(text) if read_only else PostgresKeep(text)
     raise ConfigurationError(
         "url", f"{scheme!r} is no store: want a path, sqlite:/// or postgresql://"
     )
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ConfigurationError("url", f"want the path of a file, not {text!r}")
+    if text == ":memory:":
+        raise ConfigurationError("url", "what stays in memory is 'memory'")
+    return Path(text)
 
 
 OPEN: Final[set[str]] = set()

@@ -19,6 +19,7 @@ import msgspec
 
 from crucible_telemetry.errors import StoreDamaged, StoreError, StoreRefused, StoreUnavailable
 from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.stores import paths
 from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest, encoded, info_of
 from crucible_telemetry.stores.keeping import (
     Change,
@@ -159,9 +160,9 @@ class SqliteKeep:
             raise StoreRefused(self.url, str(error)) from error
 
     def _open(self) -> list[KeptExperiment]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        writing = self._connected()
-        self._writing = writing
+        paths.make_ready(self.path, self.url)
+        writing = self._writing = self._connected()
+        paths.check_written(writing, self.url)
         _make_if_empty(writing)
         self._check_format(writing)
         writing.execute("PRAGMA journal_mode=WAL")

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 
 from crucible_telemetry.errors import StoreRefused
+from crucible_telemetry.stores import paths
 from crucible_telemetry.stores.keeping import KeptExperiment
 from crucible_telemetry.stores.sqlite import OPEN_BUSY_MS, SqliteKeep, all_kept
 
@@ -21,8 +22,7 @@ class SqliteView(SqliteKeep):
         return await self._as_reader(self._open_view)
 
     def _open_view(self) -> list[KeptExperiment]:
-        if not self.path.is_file():
-            raise StoreRefused(self.url, "is not there")
+        paths.check_read(self.path, self.url)
         try:
             self._reading = _begun(str(self.path), apsw.SQLITE_OPEN_READONLY)
         except (apsw.CantOpenError, apsw.ReadOnlyError):
@@ -50,5 +50,5 @@ def _begun(path: str, flags: int) -> apsw.Connection:
 
 
 def _journal(path: Path) -> bool:
-    wal = path.with_name(path.name + "-wal")
+    wal = paths.journal_of(path)
     return wal.exists() and wal.stat().st_size > 0

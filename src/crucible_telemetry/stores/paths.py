@@ -1,0 +1,83 @@
+"""Whether a path can be a lab's file, found out before SQLite says "unable to open database file"."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from crucible_telemetry.errors import StoreRefused
+
+_READ_IT: Final = "open it with read_only=True to read it"
+
+
+def make_ready(path: Path, url: str) -> None:
+    """Make its folder; `StoreRefused` when the path cannot be written as a lab's file all the same."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target = path.resolve()
+        reason = _of_file(target) if target.exists() else _of_new(target)
+    except OSError as error:
+        where = "" if error.filename is None else f": {str(error.filename)!r}"
+        reason = f"cannot be made: {error.strerror or error}{where}"
+    if reason is not None:
+        raise StoreRefused(url, reason)
+
+
+def check_written(connection: apsw.Connection, url: str) -> None:
+    """`StoreRefused` when SQLite could open a file for reading only."""
+    if connection.readonly("main"):
+        raise StoreRefused(url, f"cannot be written: {_READ_IT}")
+
+
+def check_read(path: Path, url: str) -> None:
+    """`StoreRefused` when a path cannot be read as a lab's file."""
+    reason = _unread(path)
+    if reason is not None:
+        raise StoreRefused(url, reason)
+
+
+def _unread(path: Path) -> str | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    if not stat.S_ISREG(found.st_mode):
+        return _kind(path)
+    if not os.access(path, os.R_OK):
+        return "may not be read by this user"
+    if not found.st_size and not journal_of(path).exists():
+        return "holds no lab: it is empty"
+    return None
+
+
+def journal_of(path: Path) -> Path:
+    """Where SQLite has the journal of a file."""
+    return path.with_name(path.name + "-wal")
+
+
+def _of_file(path: Path) -> str | None:
+    if not path.is_file():
+        return _kind(path)
+    if not os.access(path, os.W_OK):
+        return f"may not be written by this user: {_READ_IT}"
+    if not os.access(path.parent, os.W_OK) and not journal_of(path).exists():
+        return (
+            f"has no room for its journal, its folder may not be written by this user: {_READ_IT}"
+        )
+    return None
+
+
+def _of_new(path: Path) -> str | None:
+    if not path.parent.is_dir():
+        return f"is a link to {str(path)!r}, whose folder is not there"
+    if not os.access(path.parent, os.W_OK):
+        return f"cannot be made: its folder {str(path.parent)!r} may not be written by this user"
+    return None
+
+
+def _kind(path: Path) -> str:
+    return "is a folder, not a file" if path.is_dir() else "is no file but a device or a pipe"
