@@ -72,7 +72,7 @@ def test_exported_trials_and_a_labs_file_give_the_figures_of_the_lab_itself(tmp_
         result = found["primary"]["result"]
         assert result["p_value"] == pytest.approx(expected.p_value)
         assert result["n"] == [10, 10]
-    with pytest.raises(CrucibleError, match="no experiment of this id or name"):
+    with pytest.raises(CrucibleError, match="no .nobody. here; there are"):
         crucible(tmp_path / "runs.db", "a", "nobody")
 
 

@@ -1,4 +1,4 @@
-"""The demo in a process of its own: a closed pipe ends it quietly, a signal leaves what was collected."""
+"""Commands in a process of their own: a closed pipe ends the demo quietly, a signal leaves what is whole."""
 
 import json
 import signal
@@ -6,7 +6,11 @@ import subprocess
 import sys
 import time
 
+import anyio
 import pytest
+from waiting import until
+
+import crucible_telemetry as ct
 
 CODE = """
 import signal
@@ -47,3 +51,42 @@ def test_a_signal_leaves_the_events_that_were_collected(tmp_path, number, code):
     assert len(files) == 4  # events and, beside them, trials of both arms
     for file in files:
         assert [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The file of a lab whose one experiment, with a trial, takes seconds to write."""
+    path = tmp_path_factory.mktemp("lab") / "runs.db"
+
+    async def fill():
+        async with ct.Lab(path) as lab, lab.experiment("long") as exp, exp.trial(item="a"):
+            for i in range(60_000):
+                await ct.execute("a.b", {"n": i}, {"text": f"{i}" * 20})
+
+    anyio.run(fill)
+    return path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", "{lab}", "long", "--to", "{out}/long.csv"),
+        ("archive", "{lab}", "long", "{out}/kept", "--format", "jsonl"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_ctrl_c_leaves_nothing_half_and_says_so(lab, tmp_path, words):
+    given = [word.format(lab=lab, out=tmp_path) for word in words]
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE, *given],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        until(lambda: any(path.is_file() for path in tmp_path.rglob("*")))
+        process.send_signal(signal.SIGINT)
+        out, told = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert told.startswith("interrupted; ")
+    assert told.count("\n") == 1
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sqlite3
 
 import anyio
 import pytest
@@ -10,14 +11,15 @@ from typer.testing import CliRunner
 
 import crucible_telemetry as ct
 from crucible_telemetry import cli
+from crucible_telemetry.runtime.headway import watched
 
 WIDE = 80
 
 
-def ran(*words, stdin=None):
+def ran(*words, stdin=None, columns=WIDE):
     app = cli.application()
     return CliRunner().invoke(
-        app, [*map(str, words)], catch_exceptions=False, input=stdin, env={"COLUMNS": str(WIDE)}
+        app, [*map(str, words)], catch_exceptions=False, input=stdin, env={"COLUMNS": str(columns)}
     )
 
 
@@ -65,6 +67,24 @@ def test_list_says_what_there_is_at_80_columns_and_as_json(lab):
     assert [row["trials"] for row in rows] == [10, 10]
     assert len(crucible("list", path, "--condition", "control").splitlines()) == 2
     assert crucible("list", path, "--state", "running") == "no experiments\n"
+
+
+@pytest.mark.parametrize("columns", [24, 40, 60, 200])
+def test_a_narrow_terminal_loses_columns_but_never_breaks_an_id(lab, columns):
+    path, _ = lab
+    ids = [json.loads(line)["id"] for line in crucible("list", path, "--json").splitlines()]
+    for command in ("list", "doctor"):
+        shown = ran(command, path, columns=columns).output
+        assert all(one in shown for one in ids)
+        assert "\x1b" not in shown
+
+
+def test_a_pipe_gets_lines_of_any_length(lab, monkeypatch):
+    path, _ = lab
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shown = CliRunner().invoke(cli.application(), ["list", str(path)]).output
+    assert shown.splitlines()[0].split()[-1] == "active"
+    assert len(shown.splitlines()) == 3
 
 
 def test_show_finds_an_experiment_by_name_or_by_how_its_id_begins(lab):
@@ -151,12 +171,18 @@ def test_an_archive_leaves_and_comes_back_and_what_is_archived_is_pruned(lab, tm
     assert "21 events restored" in crucible("restore", other, folder)
     told = json.loads(crucible("show", other, "base", "--json"))["summary"]
     assert told["latency"] == json.loads(json.dumps(figures["base"].to_dict()))["latency"]
-    assert crucible("prune", path, "--older-than", "1d", "--yes") == "0 to delete\n"
-    assert "1 to delete" in crucible("prune", path, "--older-than", "0.001s", "--dry-run")
-    refused = ran("prune", path, "--older-than", "0.001s", stdin="n\n")
-    assert refused.exit_code == 1
+    assert crucible("prune", path, "--older-than", "1d", "--yes").startswith("nothing to delete")
+    told = crucible("prune", path, "--older-than", "0.001s", "--dry-run")
+    assert "1 experiment of 21 events would be deleted" in told
+    assert "archived, ended over 0.001s ago" in told
+    for answer in ("n\n", ""):
+        refused = ran("prune", path, "--older-than", "0.001s", stdin=answer)
+        assert refused.exit_code == 1
+        assert "nothing was deleted" in refused.output
     assert len(crucible("list", path).splitlines()) == 3
-    assert "1 deleted" in crucible("prune", path, "--older-than", "0.001s", "--yes")
+    assert "1 experiment of 21 events deleted" in crucible(
+        "prune", path, "--older-than", "0.001s", "--yes"
+    )
     assert len(crucible("list", path).splitlines()) == 2
 
 
@@ -164,10 +190,12 @@ def test_an_archive_leaves_and_comes_back_and_what_is_archived_is_pruned(lab, tm
     "words",
     [
         ("list", "{no}"),
+        ("doctor", "{no}"),
         ("archive", "{no}", "a", "x"),
         ("prune", "{no}", "--older-than", "1d"),
         ("list", "{text}"),
         ("prune", "{lab}", "--older-than", "soon"),
+        ("prune", "{lab}", "--older-than", "0s"),
         ("sql", "{lab}", "select 1", "--csv", "--json"),
     ],
 )
@@ -180,3 +208,37 @@ def test_what_is_no_lab_or_no_age_is_one_line_and_makes_no_file(words, lab, tmp_
         crucible(*given)
     assert "\n" not in str(told.value)
     assert {path.name for path in tmp_path.iterdir()} - before <= {"runs.db-wal", "runs.db-shm"}
+
+
+def test_a_damaged_experiment_is_named_and_the_others_are_shown(lab):
+    path, _ = lab
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE blocks SET digest = x'00' WHERE experiment LIKE 'base%'")
+    connection.close()
+    shown = ran("show", path)
+    assert shown.exit_code == 1
+    assert "21 events" in shown.stdout
+    assert "base-" not in shown.stdout
+    assert "events 1 to 21: not as they were written" in shown.stderr
+    assert len(crucible("list", path).splitlines()) == 3
+
+
+def test_what_is_archived_or_restored_tells_how_far_it_is(lab, tmp_path):
+    pytest.importorskip("pyarrow", reason="the extra [parquet] is not installed")
+    path, _ = lab
+    told = []
+
+    async def there_and_back():
+        with watched(lambda doing, share: told.append((doing, share))):
+            async with ct.Lab(path) as opened:
+                base = opened.list_experiments()[0]
+                await base.export(tmp_path / "x.csv")
+                await base.archive(tmp_path / "kept")
+                await opened.restore(tmp_path / "kept", on_existing="new")
+            await ct.load(tmp_path / "x.csv")
+
+    anyio.run(there_and_back)
+    assert {"looking for columns", "writing", "reading", "verifying"} <= {
+        doing for doing, _ in told
+    }
+    assert all(0 <= share <= 1 for _, share in told)

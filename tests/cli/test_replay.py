@@ -52,6 +52,17 @@ def test_each_file_is_an_experiment_with_a_table_a_summary_and_its_events(tmp_pa
         assert [json.loads(line)["latency_ms"] for line in lines] == [1, 2, 3, 4, 5]
 
 
+def test_replayed_traces_are_kept_in_a_lab_where_one_is_named(tmp_path):
+    trace(tmp_path / "a.jsonl", [{"latency_ms": at, "when": 1, "model": "m"} for at in range(1, 6)])
+    done = crucible("replay", "a.jsonl", "--lab", "runs.db", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 rows replayed; kept in runs.db as a-" in done.stdout
+    assert not (tmp_path / "crucible-replay").exists()
+    done = crucible("list", "runs.db", "--json", cwd=tmp_path)
+    told = json.loads(done.stdout)
+    assert (told["name"], told["state"], told["events"]) == ("a", "stopped", 5)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

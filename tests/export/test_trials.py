@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -284,3 +285,16 @@ def told(record, *, by_column=False):
     own = [getattr(record, name) for name in record.__struct_fields__ if name != "scores"]
     scores = [one for one in record.scores.items() if not by_column or one[1] is not None]
     return repr((own, sorted(scores, key=lambda score: score[0])))
+
+
+async def test_events_that_cannot_be_written_leave_no_file_of_trials_either(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    (tmp_path / "y.trials.csv").write_text("of before")
+    os.mkfifo(tmp_path / "y.csv")
+    async with ct.Lab() as lab:
+        exp = await experiment(lab)
+        for name in ("x.csv", "y.csv"):
+            with pytest.raises(ct.ExportError, match=rf"{name}.*no regular file"):
+                await exp.export(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.csv", "y.csv", "y.trials.csv"}
+    assert (tmp_path / "y.trials.csv").read_text() == "of before"

@@ -139,7 +139,7 @@ async def test_f14_a_hung_export_does_not_keep_a_lab_from_closing_and_is_reporte
         await asyncio.sleep(10**9)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr("crucible_telemetry.experiment.taking.write_file", hangs)
+    monkeypatch.setattr("crucible_telemetry.experiment.taking.write_files", hangs)
     lab = await ct.Lab(close_timeout_s=5).open()
     exp = await lab.start_experiment("hung", capture="scope", export_on_exit="never.jsonl")
     with exp.scope():

@@ -14,7 +14,9 @@ from crucible_telemetry.errors import CrucibleError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("demo", "replay", "labs", "exports", "compare", "query", "events", "doctor")
+COMMANDS = (
+    "demo", "replay", "labs", "exports", "compare", "query", "archives", "doctor", "events",
+)  # fmt: skip
 """The modules of this folder that add commands, in the order ``--help`` shows them."""
 
 EXTRAS = {

@@ -1,27 +1,18 @@
 """``crucible compare``: experiments of exported files, or of a lab's file, through `Lab.compare_experiments`."""
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
-import anyio
 import typer
 
 from crucible_telemetry.cli.exports import AsJson, Terms, print_json
-from crucible_telemetry.cli.output import console
+from crucible_telemetry.cli.output import run, say
+from crucible_telemetry.cli.sources import opened
 from crucible_telemetry.cli.where import parse_where
 from crucible_telemetry.compare import Comparison
 from crucible_telemetry.compare.run import Question, asked, compare as compared
-from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.experiment.loaded import load
-from crucible_telemetry.experiment.questions import Questions
-from crucible_telemetry.lab import Lab
 from crucible_telemetry.stores.base import Where
-
-_SQLITE = b"SQLite format 3\0"
 
 
 def compare(  # noqa: PLR0913 - options of a command
@@ -67,45 +58,16 @@ def compare(  # noqa: PLR0913 - options of a command
         "horizon_s": horizon, "alternative": alternative, "confidence": confidence,
     }  # fmt: skip
     question, chosen = asked(metric, options), parse_where(where or ())
-    found = anyio.run(partial(_compare, arms, question, chosen))
+    found = run(partial(_compare, arms, question, chosen), "comparing")
     if as_json:
         print_json(_plain(found.to_dict()))
     else:
-        text = found.to_markdown() if markdown else str(found)
-        console().print(text, markup=False, highlight=False, soft_wrap=True)
+        say(found.to_markdown() if markdown else str(found))
 
 
 async def _compare(arms: list[str], question: Question, where: Where | None) -> Comparison:
-    async with _opened(arms) as experiments:
+    async with opened(arms) as experiments:
         return await compared(experiments, question, where)
-
-
-@asynccontextmanager
-async def _opened(arms: list[str]) -> AsyncIterator[list[Questions]]:
-    """The experiments of these files, or those of the lab that the first is the file of."""
-    first = Path(arms[0])
-    if not _is_lab(first):
-        yield [await load(path) for path in arms]
-        return
-    async with Lab(first) as lab:
-        yield [_named(lab, name) for name in arms[1:]] or list(lab.list_experiments())
-
-
-def _is_lab(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_SQLITE)) == _SQLITE
-
-
-def _named(lab: Lab, name: str) -> Questions:
-    """The experiment of this id, or the newest of this name."""
-    everything = lab.list_experiments()
-    found = [one for one in everything if name in (one.id, one.name)]
-    if not found:
-        there = ", ".join(one.id for one in everything) or "none"
-        raise ConfigurationError(name, f"no experiment of this id or name; there are {there}")
-    return found[-1]
 
 
 def _plain(value: Any) -> Any:
@@ -121,4 +83,5 @@ def _plain(value: Any) -> Any:
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(no_args_is_help=True)(compare)
+    example = "crucible compare runs.db prompt-a prompt-b --metric score.correct"
+    app.command(no_args_is_help=True, epilog=f"Example: {example}")(compare)

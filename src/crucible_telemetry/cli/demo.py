@@ -34,4 +34,4 @@ def demo(
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(demo)
+    app.command(epilog="Example: crucible demo --speed 20")(demo)

@@ -5,20 +5,30 @@ import shutil
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-import anyio
 import apsw
-import msgspec
 import typer
-from rich.table import Table
 
 from crucible_telemetry.cli import EXTRAS
-from crucible_telemetry.cli.exports import AsJson
-from crucible_telemetry.cli.output import console, errors
-from crucible_telemetry.cli.sources import LAB_HELP, is_lab
-from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.cli.exports import AsJson, print_json
+from crucible_telemetry.cli.output import Column, print_rows, run, say
+from crucible_telemetry.cli.sources import LAB_HELP, check_lab
 from crucible_telemetry.lab.checkup import Checked, look
+
+_COLUMNS: Final = (
+    Column("experiment"),
+    Column("events", right=True),
+    Column("whole"),
+    Column("state"),
+    Column("roll-ups", spare=True),
+    Column("blocks", right=True, spare=True),
+    Column("written by", spare=True),
+)
+_ADVICE: Final = """
+What is named is lost from this lab; figures that need it are refused, never silently short.
+Keep a copy of the file before anything else. An archive or checkpoint brings an experiment back whole:
+crucible restore LAB ARCHIVE --new-id. Roll-ups that differ: the events themselves are whole."""
 
 
 def doctor(
@@ -30,13 +40,12 @@ def doctor(
 
     Reads every block. Exits with 1 when something is not as it should be.
     """
-    if lab is not None and not is_lab(lab):
-        raise ConfigurationError("LAB", f"{lab} holds no lab")
+    if lab is not None:
+        check_lab(lab)
     here = _installed()
-    about, found = ({}, []) if lab is None else anyio.run(partial(_look, lab))
+    about, found = ({}, []) if lab is None else run(partial(_look, lab), "checking")
     if as_json:
-        told = {"installed": here, "lab": about, "experiments": found}
-        typer.echo(msgspec.json.encode(told).decode())
+        print_json({"installed": here, "lab": about, "experiments": found})
     else:
         _print(here, about, found)
     if any(one.problems for one in found):
@@ -60,8 +69,7 @@ async def _look(url: str) -> tuple[dict[str, Any], list[Checked]]:
         about = {"url": found.keep.url, **found.about}
         if "://" not in url:
             about["free_bytes"] = shutil.disk_usage(url).free
-        with errors().status("reading every block"):
-            checked = [one async for one in found.experiments()]
+        checked = [one async for one in found.experiments()]
     finally:
         await found.keep.close()
     return about, checked
@@ -77,17 +85,17 @@ def _print(here: dict[str, Any], about: dict[str, Any], found: list[Checked]) ->
         "not installed": missing and f"pip install 'crucible-telemetry[{missing}]'",
         **{name.removesuffix("_bytes"): _told(name, value) for name, value in about.items()},
     }
-    out = console()
-    for name, value in rows.items():
-        if value:
-            out.print(f"{name:<18}  {value}", highlight=False, markup=False, soft_wrap=True)
+    say("\n".join(f"{name:<18}  {value}" for name, value in rows.items() if value))
     if not about:
         return
-    out.print()
-    out.print(_table(found) if found else "no experiments", highlight=False)
-    for one in found:
-        for problem in one.problems:
-            out.print(f"{one.id}: {problem}", highlight=False, markup=False, soft_wrap=True)
+    say("")
+    if not found:
+        say("no experiments")
+        return
+    print_rows(_COLUMNS, [_cells(one) for one in found])
+    problems = [f"{one.id}: {problem}" for one in found for problem in one.problems]
+    if problems:
+        say("\n".join(["", *problems, _ADVICE]))
 
 
 def _told(name: str, value: Any) -> str:
@@ -105,19 +113,12 @@ def _size(count: float) -> str:
     return f"{count:,.4g} TB"
 
 
-def _table(found: list[Checked]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("experiment", "events", "blocks", "state", "written by", "roll-ups", "whole"):
-        right = "right" if title in ("events", "blocks") else "left"
-        table.add_column(title, justify=right, overflow="fold")  # type: ignore[arg-type]
-    for one in found:
-        owner = one.owner + (" (alive)" if one.alive else "")
-        whole = "no" if one.problems else "yes"
-        cells = (f"{one.events:,}", f"{one.blocks:,}", one.state, owner, one.rollups, whole)
-        table.add_row(one.id, *cells)
-    return table
+def _cells(one: Checked) -> tuple[str, ...]:
+    owner = one.owner + (" (alive)" if one.alive else "")
+    whole = "no" if one.problems else "yes"
+    return one.id, f"{one.events:,}", whole, one.state, one.rollups, f"{one.blocks:,}", owner
 
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(doctor)
+    app.command(epilog="Example: crucible doctor runs.db")(doctor)

@@ -17,7 +17,7 @@ from crucible_telemetry.events.rows import EventInfo
 def add(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("events")
+    @app.command("events", epilog="Example: crucible events --category llm")
     def events(
         category: Annotated[
             str | None, typer.Option(help="Only the events of this category.")

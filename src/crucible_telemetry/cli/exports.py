@@ -1,18 +1,17 @@
-"""``crucible show``, ``export``: what to do with the files that replay and export wrote."""
+"""``crucible show``, ``export``: an experiment of a lab, or a file that was written, seen and taken away."""
 
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import anyio
 import msgspec
 import typer
 
-from crucible_telemetry.cli.output import console
-from crucible_telemetry.cli.sources import is_lab, opened
+from crucible_telemetry.cli.output import console, errors, run, say
+from crucible_telemetry.cli.sources import ids, is_lab, opened
 from crucible_telemetry.cli.where import parse_where
-from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.experiment.loaded import load
+from crucible_telemetry.errors import ConfigurationError, StoreDamaged
+from crucible_telemetry.experiment.loaded import Loaded
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.export.files import files_beside
 from crucible_telemetry.metrics.figures import Summary
@@ -25,6 +24,12 @@ Terms = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="LAB [EXPERIMENT…] | FILE…", help="Experiments of a lab, or files of events."
+    ),
+]
 Which = Annotated[
     str | None,
     typer.Option(metavar="ID", help="Experiment to read, where a file holds several."),
@@ -32,12 +37,7 @@ Which = Annotated[
 
 
 def show(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="LAB [EXPERIMENT…] | FILE…", help="Experiments of a lab, or files of events."
-        ),
-    ],
+    sources: Sources,
     *,
     by: Annotated[
         str | None, typer.Option(metavar="event", help="Also the figures of each event name.")
@@ -50,65 +50,64 @@ def show(
     if by not in (None, "event"):
         raise ConfigurationError("--by", f"want event, not {by!r}")
     chosen = parse_where(where or ())
-    told = _show_lab if is_lab(sources[0]) else _show
-    anyio.run(partial(told, sources, by, chosen, experiment, as_json=as_json))
+    whole = [
+        run(partial(_show, group, experiment, chosen, by, as_json=as_json), "reading")
+        for group in _groups(sources)
+    ]
+    if not all(whole):
+        raise typer.Exit(1)
+
+
+def _groups(sources: list[str]) -> list[list[str]]:
+    """A lab with its experiments, or each file alone: one at a time is in memory."""
+    if is_lab(sources[0]):
+        return [sources]
+    trials = {str(beside) for source in sources for beside in files_beside(Path(source))}
+    return [[source] for source in sources if source not in trials]  # as `*.jsonl` names them
 
 
 async def _show(
     sources: list[str],
-    by: str | None,
-    where: Where | None,
     experiment: str | None,
+    where: Where | None,
+    by: str | None,
     *,
     as_json: bool,
-) -> None:
-    files = [Path(source) for source in sources]
-    trials = {beside for path in files for beside in files_beside(path)}
-    for path in files:
-        if path not in trials:  # as `*.jsonl` names them; they are no events
-            exp = await load(path, experiment=experiment)
-            _tell(
-                f"{path}: {exp.name}",
-                {"file": str(path)},
-                exp,
-                await exp.metrics(where, by=by),
-                as_json=as_json,
-            )
-
-
-async def _show_lab(
-    sources: list[str],
-    by: str | None,
-    where: Where | None,
-    experiment: str | None,
-    *,
-    as_json: bool,
-) -> None:
-    url, *names = sources
-    async with opened(url, [*names, experiment]) as experiments:
+) -> bool:
+    """Show each; whether all could be read."""
+    whole = True
+    async with opened(sources, experiment) as experiments:
+        if not experiments and not as_json:
+            say("no experiments")
         for exp in experiments:
-            summary = await exp.metrics(where, by=by)
-            told = {"lab": url, "id": exp.id, "state": exp.state.value}
-            _tell(
-                f"{exp.id}: {exp.spec.name}, {exp.state.value}", told, exp, summary, as_json=as_json
-            )
+            try:
+                summary = await exp.metrics(where, by=by)
+            except StoreDamaged as damage:  # the others may be whole
+                errors().print(str(damage), soft_wrap=True)
+                whole = False
+            else:
+                _tell(sources[0], exp, summary, as_json=as_json)
+    return whole
 
 
-def _tell(
-    title: str, told: dict[str, str], exp: Questions, summary: Summary, *, as_json: bool
-) -> None:
+def _tell(source: str, exp: Questions, summary: Summary, *, as_json: bool) -> None:
+    is_file = isinstance(exp, Loaded)
     if as_json:
-        print_json({**told, "experiment": exp.spec.name, "summary": summary.to_dict()})
+        told = {"file": source} if is_file else {"lab": source, "state": exp.state.value}
+        summed = {"id": exp.id, "experiment": exp.name, "summary": summary.to_dict()}
+        print_json(told | summed)
         return
-    out = console()
+    title = f"{source}: {exp.name}" if is_file else f"{exp.id}: {exp.name}, {exp.state.value}"
     words = ", ".join((exp.spec.condition, *exp.spec.tags))
-    out.print(f"{title} ({words})", markup=False, highlight=False, soft_wrap=True, style="bold")
-    out.print(str(summary), markup=False, highlight=False, soft_wrap=True, end="\n\n")
+    console().print(
+        f"{title} ({words})", markup=False, highlight=False, soft_wrap=True, style="bold"
+    )
+    say(f"{summary}\n")
 
 
 def print_json(value: Any) -> None:
     """One object on a line of standard output."""
-    typer.echo(msgspec.json.encode(value).decode())
+    typer.echo(msgspec.json.encode(value, enc_hook=str).decode())
 
 
 def export(  # noqa: PLR0913 - options of a command
@@ -140,15 +139,16 @@ def export(  # noqa: PLR0913 - options of a command
     if to.exists() and Path(source).exists() and to.samefile(source):
         raise ConfigurationError("--to", f"{to} is the file that is read")
     wishes = {"columns": names, "where": parse_where(where or ()), "what": what}
-    written = anyio.run(_export, source, to, name or experiment, wishes)
-    console().print(written, highlight=False, markup=False, soft_wrap=True)
+    work = partial(_export, source, to, name or experiment, wishes)
+    say(run(work, "exporting", left=f"{to} is as it was"))
 
 
 async def _export(source: str, to: Path, experiment: str | None, wishes: dict[str, Any]) -> str:
-    async with opened(source, [experiment]) as experiments:
+    async with opened([source], experiment) as experiments:
         if len(experiments) != 1:
-            there = ", ".join(one.id for one in experiments) or "none"
-            raise ConfigurationError("EXPERIMENT", f"say which one: there are {there}")
+            raise ConfigurationError(
+                "EXPERIMENT", f"say which one: there are {ids(experiments) or 'none'}"
+            )
         exp = experiments[0]
         path = await exp.export(to, **wishes)
         if wishes["what"] == "trials":
@@ -158,5 +158,8 @@ async def _export(source: str, to: Path, experiment: str | None, wishes: dict[st
 
 def add(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (show, export):
-        app.command(no_args_is_help=True)(command)
+    for command, example in (
+        (show, "crucible show runs.db prompt-a --where model=gpt-4o"),
+        (export, "crucible export runs.db prompt-a --to prompt-a.csv"),
+    ):
+        app.command(no_args_is_help=True, epilog=f"Example: {example}")(command)

@@ -5,21 +5,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import anyio
 import typer
+from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from crucible_telemetry.cli.output import console, errors
+from crucible_telemetry.cli.output import INTERRUPTED, console, errors
 from crucible_telemetry.errors import ConfigurationError, ExportError
 from crucible_telemetry.lab import Lab
 from crucible_telemetry.replay.mapping import EVENT, KEEP, Options, TraceMapping, parse_override
 from crucible_telemetry.replay.reading import Trace
 from crucible_telemetry.replay.run import Replay, Report
 from crucible_telemetry.replay.values import US_PER, micros
+
+OUT: Final = Path("crucible-replay")
+"""Where events are written unless told otherwise."""
 
 
 def replay(  # noqa: PLR0913 - a command's options
@@ -59,7 +63,13 @@ def replay(  # noqa: PLR0913 - a command's options
     privacy: Annotated[
         str, typer.Option(metavar="none|metadata|full", help="What is kept of texts.")
     ] = "metadata",
-    out: Annotated[Path, typer.Option(help="Directory for the events.")] = Path("crucible-replay"),
+    lab: Annotated[
+        str | None, typer.Option(metavar="LAB", help="Keep the experiments in this lab.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory for the events; without --lab crucible-replay."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show how columns are read, and stop.")
     ] = False,
@@ -76,12 +86,20 @@ def replay(  # noqa: PLR0913 - a command's options
         event=event,
         fixed={k: v for k, v in (("model", model), ("provider", provider)) if v is not None},
     )
-    session = Session(said, out, privacy, prices, speed=speed, dry_run=dry_run)
+    into = OUT if out is None and lab is None else out
+    session = Session(said, Kept(lab, into), privacy, prices, speed=speed, dry_run=dry_run)
     try:
         anyio.run(session.run, files)
     except KeyboardInterrupt:
         session.tell_interrupted()
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
+
+
+class Kept(Struct, frozen=True):
+    """Where replayed events go: the URL of a lab (None: memory), a directory for files (None: none)."""
+
+    lab: str | None
+    out: Path | None
 
 
 class Session:
@@ -90,24 +108,26 @@ class Session:
     def __init__(
         self,
         said: Options,
-        out: Path,
+        kept: Kept,
         privacy: str,
         prices: Path | None,
         *,
         speed: float | None,
         dry_run: bool,
     ) -> None:
-        self.said, self.out, self.privacy, self.prices = said, out, privacy, prices
+        self.said, self.kept, self.privacy, self.prices = said, kept, privacy, prices
         self.speed, self.dry_run = speed, dry_run
         self.console = console()
-        self.target: Path | None = None
-        """The file the replay at work will write."""
+        self.target: Path | str | None = None
+        """The file the replay at work will write, or the lab."""
         self._names: set[str] = set()
 
     async def run(self, files: list[Path]) -> None:
         """Replay each file; the first that cannot be replayed ends it."""
         signals = threading.current_thread() is threading.main_thread()
-        async with Lab(handle_signals=signals, prices=self.prices) as lab:
+        async with Lab(
+            self.kept.lab or "memory", handle_signals=signals, prices=self.prices
+        ) as lab:
             for path in files:
                 await self._replay(lab, Trace(path))
 
@@ -117,7 +137,8 @@ class Session:
         if self.dry_run:
             return
         name = self._name(trace.name)
-        self.target = target = self._target(trace.path, name)
+        target = self._target(trace.path, name)
+        self.target = target or self.kept.lab
         exp = await lab.start_experiment(
             name,
             capture="scope",
@@ -135,11 +156,17 @@ class Session:
             raise exp.export_error
         self.target = None
         self.console.print(
-            f"{report.rows - report.bad:,} of {report.rows:,} rows replayed; events written to {target}\n",
+            f"{report.rows - report.bad:,} of {report.rows:,} rows replayed; {self._told(exp.id, target)}\n",
             soft_wrap=True,
             highlight=False,
         )
-        await exp.cleanup()  # the next file needs the memory
+        if self.kept.lab is None:
+            await exp.cleanup()  # the next file needs the memory
+
+    def _told(self, experiment_id: str, target: Path | None) -> str:
+        written = [] if target is None else [f"events written to {target}"]
+        kept = [] if self.kept.lab is None else [f"kept in {self.kept.lab} as {experiment_id}"]
+        return ", ".join((*kept, *written))
 
     def _name(self, stem: str) -> str:
         """The file's name, or that with a number where several files have it."""
@@ -147,8 +174,10 @@ class Session:
         self._names.add(name)
         return name
 
-    def _target(self, source: Path, name: str) -> Path:
-        target = self.out / f"{name}.jsonl"
+    def _target(self, source: Path, name: str) -> Path | None:
+        if self.kept.out is None:
+            return None
+        target = self.kept.out / f"{name}.jsonl"
         if target.exists() and target.samefile(source):
             raise ExportError(str(target), "it is the trace itself; choose another --out")
         return target
@@ -232,4 +261,5 @@ def _start(text: str) -> int:
 
 def add(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(no_args_is_help=True)(replay)
+    example = "crucible replay requests.csv.gz --model gpt-4o --lab runs.db"
+    app.command(no_args_is_help=True, epilog=f"Example: {example}")(replay)

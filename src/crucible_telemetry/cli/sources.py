@@ -1,6 +1,6 @@
 """Where a command reads from: files that were written, or experiments of a lab's file or server."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
@@ -34,12 +34,23 @@ def is_lab(source: str) -> bool:
         return False
 
 
-def viewed(url: str) -> Lab:
-    """The lab there, to be read; `ConfigurationError` for what is none."""
+def check_lab(url: str) -> None:
+    """`ConfigurationError` where no lab is: commands make none by a slip of the pen."""
     if not is_lab(url):
         why = "holds no lab" if Path(url).exists() else "is not there"
         raise ConfigurationError("LAB", f"{url} {why}")
+
+
+def viewed(url: str) -> Lab:
+    """The lab there, to be read."""
+    check_lab(url)
     return Lab(url, read_only=True)
+
+
+def written(url: str) -> Lab:
+    """The lab there, to be changed."""
+    check_lab(url)
+    return Lab(url)
 
 
 def chosen(lab: Lab, wanted: str) -> Experiment:
@@ -53,21 +64,25 @@ def chosen(lab: Lab, wanted: str) -> Experiment:
         if len(fits) == 1:
             return fits[0]
         if fits:
-            raise ConfigurationError("EXPERIMENT", f"{wanted!r} may be {_ids(fits)}: say which")
-    raise ConfigurationError("EXPERIMENT", f"no {wanted!r} here; there are {_ids(there) or 'none'}")
+            raise ConfigurationError("EXPERIMENT", f"{wanted!r} may be {ids(fits)}: say which")
+    raise ConfigurationError("EXPERIMENT", f"no {wanted!r} here; there are {ids(there) or 'none'}")
 
 
-def _ids(experiments: Sequence[Experiment]) -> str:
+def ids(experiments: Sequence[Questions]) -> str:
+    """Some of their ids, and how many more there are."""
     shown = ", ".join(one.id for one in experiments[:10])
     return f"{shown} and {len(experiments) - 10} more" if len(experiments) > 10 else shown
 
 
 @asynccontextmanager
-async def opened(source: str, names: Iterable[str | None]) -> AsyncIterator[list[Questions]]:
-    """Experiments of a lab by name, all when none is named; of a file the one named (None: its only one)."""
-    wanted = [name for name in names if name is not None]
-    if not is_lab(source):
-        yield [await load(source, experiment=next(iter(wanted), None))]
+async def opened(
+    sources: Sequence[str], experiment: str | None = None
+) -> AsyncIterator[list[Questions]]:
+    """Of ``LAB [EXPERIMENT…]`` those named, all when none is; of ``FILE…`` one each (`experiment`: which)."""
+    first, *names = sources
+    if not is_lab(first):
+        yield [await load(source, experiment=experiment) for source in sources]
         return
-    async with viewed(source) as lab:
+    async with viewed(first) as lab:
+        wanted = [*names, *([] if experiment is None else [experiment])]
         yield [chosen(lab, name) for name in wanted] or list(lab.list_experiments())

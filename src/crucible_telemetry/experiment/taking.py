@@ -6,7 +6,7 @@ from typing import Protocol
 
 from crucible_telemetry.collect.spec import ExperimentSpec
 from crucible_telemetry.collect.trials import TrialRecord
-from crucible_telemetry.export.files import Target, beside, write_file
+from crucible_telemetry.export.files import Target, beside, write_files
 from crucible_telemetry.export.trials import TrialTable, trial_chunks
 from crucible_telemetry.export.walk import Walk
 from crucible_telemetry.export.writing import Wishes, chunks_of
@@ -42,17 +42,15 @@ async def content(
 
 
 async def write(experiments: Sequence[Taken], target: Target, wishes: Wishes) -> Path:
-    """Write the file, and the one of trials beside it where it is wished for and there are any.
-
-    That one first: what cannot be written leaves the file of events as it was.
-    """
+    """Write the file, and the one of trials beside it where it is wished for and there are any; both or none."""
     kind = target.format.kind
-    chunks = await content(experiments, kind, wishes)
+    files = [(target, await content(experiments, kind, wishes))]
     if wishes.trials_too:
         tables = [table_of(one, await one._known_trials()) for one in experiments]
         if any(table.records for table in tables):
-            await write_file(beside(target), trial_chunks(tables, kind, wishes))
-    return await write_file(target, chunks)
+            files.insert(0, (beside(target), trial_chunks(tables, kind, wishes)))
+    await write_files(files)
+    return target.path
 
 
 def table_of(one: Taken, records: list[TrialRecord]) -> TrialTable:

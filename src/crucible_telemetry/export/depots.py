@@ -82,7 +82,7 @@ class Folder:
 
     async def delete(self, name: str) -> None:
         """See `Depot.delete`."""
-        await self._run(name, lambda: (self._root / name).unlink(missing_ok=True))
+        await self._run(name, lambda: self._delete(self._root / name))
 
     def _put(self, path: Path, data: bytes) -> None:
         folder = path.parent
@@ -100,6 +100,12 @@ class Folder:
             with suppress(OSError):
                 part.unlink()
         _synced(folder)
+
+    def _delete(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        if path.parent != self._root:
+            with suppress(OSError):  # it holds something else, or is gone already
+                path.parent.rmdir()
 
     def _get(self, name: str, most_bytes: int) -> bytes | None:
         try:

@@ -7,10 +7,10 @@ forced to the disk (no fsync), so a machine that loses power may lose a file tha
 import itertools
 import os
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -132,21 +132,32 @@ def zstandard() -> Any:
     return package
 
 
-async def write_file(target: Target, chunks: AsyncGenerator[bytes, None]) -> Path:
-    """Write the chunks to the target, making its folder; memory stays flat.
+Chunks = AsyncGenerator[bytes, None]
 
-    Raises `ExportError` with the reason when the file cannot be written; the target is then as it was.
+
+async def write_files(files: Sequence[tuple[Target, Chunks]]) -> None:
+    """Write the chunks of each to its target, making its folder; memory stays flat.
+
+    Raises `ExportError` with the reason when one cannot be written; every target is then as it was, for
+    none takes its place before all are whole.
     """
-    async with aclosing(squeezed(chunks, target.format.compression)) as ready:
-        with _replacing(target.path) as file:
-            async for chunk in ready:
-                file.write(chunk)
-    return target.path
+    parts: list[Path] = []
+    try:
+        for target, chunks in files:
+            with _named(target.path):
+                parts.append(_part_of(target.path))
+                await _write(parts[-1], squeezed(chunks, target.format.compression))
+        for (target, _), part in zip(files, parts, strict=True):
+            with _named(target.path):
+                part.replace(target.path)
+    finally:
+        for part in parts:
+            # Where it never came to be (its folder is a file, say) there is nothing to remove either.
+            with suppress(OSError):
+                part.unlink()
 
 
-async def squeezed(
-    chunks: AsyncGenerator[bytes, None], compression: str | None
-) -> AsyncGenerator[bytes, None]:
+async def squeezed(chunks: Chunks, compression: str | None) -> Chunks:
     """The chunks, compressed when asked for."""
     squeeze = squeezer(compression)
     async with aclosing(chunks):
@@ -158,28 +169,29 @@ async def squeezed(
         yield squeeze.flush()
 
 
-def _check_replaceable(path: Path) -> None:
+def _part_of(path: Path) -> Path:
+    """Where the content of `path` is written before it has its name."""
+    if "\0" in str(path) or not path.name:
+        raise ExportError(str(path), "that is no name of a file")
     if path.exists() and not path.is_file():
         raise ExportError(str(path), "it is there, and no regular file")
+    return path.with_name(f".crucible-{os.getpid()}-{next(_parts)}.part")
+
+
+async def _write(part: Path, chunks: Chunks) -> None:
+    async with aclosing(chunks):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
+            async for chunk in chunks:
+                file.write(chunk)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside `path` that takes its place when all went well, and is gone when not."""
-    if "\0" in str(path) or not path.name:
-        raise ExportError(str(path), "that is no name of a file")
-    part = path.with_name(f".crucible-{os.getpid()}-{next(_parts)}.part")
+def _named(path: Path) -> Iterator[None]:
+    """What goes wrong inside is an `ExportError` of this file."""
     try:
-        _check_replaceable(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            yield file
-        part.replace(path)
+        yield
     except ExportError as error:  # what the chunks are made of knows no path
         raise ExportError(str(path), error.reason) from error
     except OSError as error:
         raise ExportError(str(path), error.strerror or str(error)) from error
-    finally:
-        # Where it never came to be (its folder is a file, say) there is nothing to remove either.
-        with suppress(OSError):
-            part.unlink()

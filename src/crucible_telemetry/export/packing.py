@@ -28,6 +28,7 @@ from crucible_telemetry.export.manifest import Manifest, Part, path_of
 from crucible_telemetry.export.trials import TrialTable, trial_chunks
 from crucible_telemetry.export.walk import Run
 from crucible_telemetry.export.writing import Wishes, chunks_of
+from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.base import Query, Store
 from crucible_telemetry.stores.blocks import encoded
 from crucible_telemetry.stores.segments import taken
@@ -117,6 +118,11 @@ class Packer:
             self._written.discard(path)
         return manifest
 
+    async def undo(self, kept: frozenset[str]) -> None:
+        """Remove what was written for a manifest that did not come to be; files of the one before are `kept`."""
+        for path in self._written - kept:
+            await self._depot.delete(path)
+
     async def _events(self, upto_seq: int) -> list[Part]:
         query = Query(after_seq=self._full_seq, upto_seq=upto_seq)
         parts = list(self._full)
@@ -124,6 +130,7 @@ class Packer:
             async for run, full in runs:
                 made = [await self._block(run), await self._copy(run)]
                 parts += made
+                headway("writing", run.last_seq / max(upto_seq, run.last_seq))
                 self._numbers |= set(np.unique(run.trial).tolist()) - {0}
                 if full:
                     self._full += made

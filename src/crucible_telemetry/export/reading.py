@@ -9,6 +9,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,7 @@ from crucible_telemetry.export.cells import nested, read_cell
 from crucible_telemetry.export.flat import BOXES
 from crucible_telemetry.export.opening import MAX_LINE_BYTES, Lines, opened
 from crucible_telemetry.export.words import restore
+from crucible_telemetry.runtime.headway import headway
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "seq": 0, "event_id": "", "event_name": "", "measurements": {}, "metadata": {},
@@ -98,7 +100,7 @@ def read_lines(
 ) -> Iterator[tuple[int, Any]]:
     """(number of the line in the file, its `Line`) of each event, or of what else the lines are."""
     file, kind = Path(path), kind or EVENTS
-    with opened(file) as chunks:
+    with opened(file, partial(headway, "reading")) as chunks:
         first = next(chunks, b"")
         as_csv = _is_csv(file.name, first, kind.required)
         lines = Lines(file, max_line_bytes, quoted=as_csv).of(chain([first], chunks))

@@ -22,6 +22,7 @@ from crucible_telemetry.events.shape import HEADER
 from crucible_telemetry.export import manifest as contents
 from crucible_telemetry.export.depots import Depot
 from crucible_telemetry.export.manifest import Manifest, Part
+from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.blocks import decoded
 from crucible_telemetry.stores.keeping import Word
 from crucible_telemetry.stores.spelling import KINDS
@@ -85,10 +86,13 @@ class Archive:
             data = await self._data(part)
             if data is not None and not self.damaged:
                 yield await to_thread.run_sync(self._columns, part, data)
+                headway("reading", (part.first + part.rows - 1) / max(self.manifest.events, 1))
 
     async def verify(self, parts: Any = None) -> None:
         """Read parts (default: the copies for people) for their hashes; of copies, damage is a warning."""
-        for part in parts or [p for p in self.manifest.parts if p.kind not in contents.NEEDED]:
+        chosen = list(parts or [p for p in self.manifest.parts if p.kind not in contents.NEEDED])
+        for done, part in enumerate(chosen):
+            headway("verifying", done / len(chosen))
             await self._data(part)
 
     def check(self) -> None:

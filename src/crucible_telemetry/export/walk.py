@@ -60,6 +60,9 @@ class Decoder(Words, Protocol):
 class Slices(Protocol):
     """What is written: events a slice at a time."""
 
+    share: float | None
+    """How much of the walk at work is done, 0 … 1; None where that is somebody else's to tell."""
+
     def slices(self, most_rows: int) -> "AsyncGenerator[Slice, None]":
         """All of them; may be walked several times."""
         ...
@@ -132,6 +135,7 @@ class Walk:
         """Of the moment."""
         self._query = Query(where=where, upto_seq=self.last_seq)
         self._stretches: list[Query] | None = None
+        self.share: float | None = 0.0
 
     async def parts(self) -> AsyncGenerator[Slice, None]:
         """All of them as the store has them, in order of seq: sooner there, for who needs no order of time."""
@@ -144,7 +148,8 @@ class Walk:
         """All of them, in order of (time, seq); the loop gets its turn after each slice."""
         if self._stretches is None:
             self._stretches = await self._survey()
-        for stretch in self._stretches:
+        for done, stretch in enumerate(self._stretches):
+            self.share = done / len(self._stretches)
             parts = [part async for part in self._store.columns(stretch)]
             await checkpoint()
             for part, rows in _in_order(parts):
@@ -186,6 +191,8 @@ class Walk:
 
 class Run:
     """Some columns as they are, in order of seq: a walk for who has them in hand."""
+
+    share: float | None = None
 
     def __init__(self, columns: Columns, reader: Decoder) -> None:
         self._columns, self._reader = columns, reader

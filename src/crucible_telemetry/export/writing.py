@@ -16,6 +16,7 @@ from crucible_telemetry.export.columns import Union, check_columns, flat_row
 from crucible_telemetry.export.flat import BOXES
 from crucible_telemetry.export.packages import FILES, TABLES as AS_TABLES, part, ready
 from crucible_telemetry.export.walk import SLICE, Slice, Slices, uncollected
+from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.base import Where
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ async def chunks_of(
     lines = _writer(kind, names, wishes)
     if kind == "csv":
         yield table.header(names)
-    async with aclosing(_slices(walks)) as slices:
+    async with aclosing(_slices(walks, "writing")) as slices:
         async for some in slices:
             yield _lines(lines, some)
 
@@ -156,7 +157,7 @@ async def gathered(
     union, limit = Union(), maxsize if in_memory else tables.WAITING_BYTES
     gathering = tables.Gathering(union, wishes.columns, waiting_bytes=limit, aside=aside)
     try:
-        async with aclosing(_slices(walks, tables.SLICE)) as slices:
+        async with aclosing(_slices(walks, "gathering", tables.SLICE)) as slices:
             async for some in slices:
                 if wishes.transformers:
                     union.add(some)
@@ -183,18 +184,22 @@ def _lines(lines: Callable[[Slice], T], some: Slice) -> T:
         some.release()
 
 
-async def _slices(walks: Sequence[Slices], rows: int = SLICE) -> AsyncGenerator[Slice, None]:
-    for walk in walks:
+async def _slices(
+    walks: Sequence[Slices], doing: str, rows: int = SLICE
+) -> AsyncGenerator[Slice, None]:
+    for place, walk in enumerate(walks):
         async with aclosing(walk.slices(rows)) as slices:
             async for some in slices:
                 yield some
+                if walk.share is not None:
+                    headway(doing, (place + walk.share) / len(walks))
 
 
 async def _names(
     walks: Sequence[Slices], wishes: Wishes, union: Union, *, made: bool
 ) -> Sequence[str]:
     """The columns to write: those wished for, else the union over all events and (`made`) what is made of them."""
-    async with aclosing(_slices(walks)) as slices:
+    async with aclosing(_slices(walks, "looking for columns")) as slices:
         async for some in slices:
             union.add(some)
             if wishes.columns is None:

@@ -37,9 +37,13 @@ from crucible_telemetry.lab.records import (
 from crucible_telemetry.lab.restoring import Restoring, Storage
 from crucible_telemetry.lab.starting import BACKOFF
 from crucible_telemetry.runtime.children import ChildSpec
+from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.base import DAY_S, to_us
 from crucible_telemetry.stores.keeping import ExperimentChange
 from crucible_telemetry.stores.kept import KeptStore
+
+UNDO_S = 5.0
+"""How long the files of an archive that failed are removed; a store that is gone answers never."""
 
 
 class Pruned(Struct, frozen=True, kw_only=True):
@@ -99,7 +103,7 @@ class Archiving(Restoring):
         packer = self._packer(experiment, url, format, storage)
         around = await to_thread.run_sync(environment)
         moment = await self._moment_of(experiment, around)
-        manifest = await packer.pack(moment)
+        manifest = await _packed(packer, moment)
         experiment._life.move("archive", wall_us(), monotonic_ns())
         await self._tell_state(experiment, unpacked(moment.record))
         return manifest
@@ -209,13 +213,25 @@ class Archiving(Restoring):
             for experiment in self._experiments.values()
             if _may_go(experiment, before_us, archived_only=archived_only)
         ]
-        for one in chosen:
+        for done, one in enumerate(chosen):
             if not dry_run:
+                headway(one.id, done / len(chosen))
                 await self.get_experiment(one.id).cleanup()
                 log.warning(
                     "pruned experiment %r (%s): %d events deleted", one.id, one.state, one.events
                 )
         return chosen
+
+
+async def _packed(packer: Packer, moment: Moment) -> Manifest:
+    """The archive; when that fails or is cut off, no file of it stays."""
+    before = await packer.before(moment.id)
+    try:
+        return await packer.pack(moment)
+    except BaseException:
+        with anyio.move_on_after(UNDO_S, shield=True), suppress(CrucibleError):
+            await packer.undo(before)
+        raise
 
 
 def _may_go(experiment: Experiment, before_us: int, *, archived_only: bool) -> bool:

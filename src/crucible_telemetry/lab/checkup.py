@@ -9,6 +9,7 @@ from crucible_telemetry.errors import StoreDamaged
 from crucible_telemetry.lab.durable import Found, keep_of
 from crucible_telemetry.lab.records import unpacked
 from crucible_telemetry.metrics.rollups import LEVELS_S, Bucket, counted, merged
+from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.keeping import Keep, KeptExperiment
 from crucible_telemetry.stores.totals import Totals
 
@@ -67,7 +68,8 @@ async def _checked(keep: Keep, kept: KeptExperiment) -> Checked:
     last_us = max((block.max_us for block in kept.blocks), default=0)
     await totals.check(last_seq, last_us)
     mark = await totals.count(last_seq)
-    for block in kept.blocks:
+    for done, block in enumerate(kept.blocks):
+        headway(kept.id, done / len(kept.blocks))
         try:
             columns = await keep.load(kept.id, block)
         except StoreDamaged as damage:
