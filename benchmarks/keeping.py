@@ -1,56 +1,27 @@
-"""A lab on a file: `python benchmarks/keeping.py [--quick]`; prints what RESULTS.md keeps.
+"""A lab on a file: `python benchmarks/keeping.py [--quick]`; prints what RESULTS.md keeps, progress on stderr.
 
-The whole way into SQLite beside memory and beside a logger that commits each call; the loop's lag
-meanwhile; a long run (ten million events over ten days; `--quick`: one million): how it is read, and
-how large it is; many experiments that do nothing.
+The whole way into SQLite beside memory and beside a logger that commits each call; a long run (ten million
+events over ten days; `--quick`: one million): how it is read, how large it is, what memory that takes, and
+how late the loop is meanwhile; many experiments that do nothing. The loop at full load: `lag.py`.
 """
 
 import asyncio
 import gc
-import json
 import resource
-import sqlite3
 import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
 
-import numpy as np
+from lag import HEAD, Heartbeat, logged
 from scale import DAY_US, mixed_event, resident_bytes
 
 import crucible_telemetry as ct
 
 MILLION = 1_000_000
-BEAT_S = 0.001
-FULL_LOAD_S = 10
 T0_US = 1_700_000_000_000_000
-
-
-class Heartbeat:
-    """How late the loop wakes a task that wants to be woken each millisecond."""
-
-    def __init__(self) -> None:
-        self.late_ms: list[float] = []
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._beat())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-
-    async def _beat(self) -> None:
-        while True:
-            began = time.perf_counter()
-            await asyncio.sleep(BEAT_S)
-            self.late_ms.append((time.perf_counter() - began - BEAT_S) * 1000)
-
-    def __str__(self) -> str:
-        p50, p99, most = np.quantile(self.late_ms, (0.5, 0.99, 1.0))
-        return f"{p50:.1f} | {p99:.1f} | {most:.0f}"
 
 
 @asynccontextmanager
@@ -60,6 +31,10 @@ async def timed(found: dict, name: str):
     found[name] = time.perf_counter() - began
 
 
+def progress(text: str) -> None:
+    print(f"\r{text}", end="", file=sys.stderr, flush=True)
+
+
 async def emitting(exp, n: int, span_us: int | None = None) -> None:
     """`n` mixed events, now or spread over a time."""
     async with exp.trial(item="q17"):
@@ -67,7 +42,10 @@ async def emitting(exp, n: int, span_us: int | None = None) -> None:
             name, measurements, metadata = mixed_event(i)
             at_us = None if span_us is None else T0_US + i * span_us // n
             await ct.execute(name, measurements, metadata, at_us=at_us)
+            if not i % (MILLION // 4):
+                progress(f"{i:,} of {n:,} events")
     await exp.flush()
+    progress("")
 
 
 async def rate(url, n: int) -> float:
@@ -80,67 +58,16 @@ async def rate(url, n: int) -> float:
         return n / (time.perf_counter() - began)
 
 
-async def logged(path: Path, n: int) -> float:
-    """The same events by a logger that commits each of them."""
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("CREATE TABLE log (name TEXT, at REAL, event TEXT)")
-    began = time.perf_counter()
-    for i in range(n):
-        name, measurements, metadata = mixed_event(i)
-        row = (name, time.time(), json.dumps({**measurements, **metadata}))
-        connection.execute("INSERT INTO log VALUES (?, ?, ?)", row)
-        connection.commit()
-        if i % 16 == 0:
-            await asyncio.sleep(0)
-    connection.close()
-    return n / (time.perf_counter() - began)
-
-
 async def rates(folder: Path, n: int) -> None:
     print("### The whole way, a lab on a file beside one in memory\n")
     print("| round | memory, events/s | SQLite, events/s | SQLite / memory |\n| - | -: | -: | -: |")
     for turn in range(3):
         memory, lasting = await rate("memory", n), await rate(folder / f"rate{turn}.db", n)
-        print(f"| {turn + 1} | {memory:,.0f} | {lasting:,.0f} | {lasting / memory:.2f} |")
-    async with Heartbeat() as beat:
-        per_s = await logged(folder / "log.db", 20_000)
-    print(f"\nA logger that commits each call: {per_s:,.0f} events/s.\n")
-    print("### The loop's lag, ms: four tasks emit with `await ct.execute` as fast as they can\n")
-    print("| | p50 | p99 | most |\n| - | -: | -: | -: |")
-    print(f"| logger that commits each call | {beat} |")
-
-
-async def lag(url, label: str, seconds: float, *, reading: bool) -> None:
-    """How late the loop is at full load; `reading`: windows and metrics are read meanwhile."""
-    async with ct.Lab(url) as lab:
-        exp = await lab.start_experiment("bench", capture="scope")
-        stop = time.perf_counter() + seconds
-
-        async def emit() -> None:
-            async with exp.trial(item="q"):
-                i = 0
-                while time.perf_counter() < stop:
-                    i += 1
-                    await ct.execute(*mixed_event(i))
-
-        async def read() -> None:
-            while time.perf_counter() < stop:
-                await exp.windowed_metrics(timedelta(minutes=1))
-                await exp.window(ct.LastN(200))
-                await exp.metrics()
-
-        async with Heartbeat() as beat:
-            readers = [read()] if reading else []
-            await asyncio.gather(*[emit() for _ in range(4)], *readers)
-        per_s = exp.counts.stored / seconds
-        print(f"| {label}, {per_s:,.0f} events/s | {beat} |", flush=True)
-
-
-async def lags(folder: Path, seconds: float) -> None:
-    await lag("memory", "memory", seconds, reading=False)
-    await lag(folder / "lag.db", "SQLite", seconds, reading=False)
-    await lag(folder / "lag_read.db", "SQLite, read at once", seconds, reading=True)
+        print(
+            f"| {turn + 1} | {memory:,.0f} | {lasting:,.0f} | {lasting / memory:.2f} |", flush=True
+        )
+    print(f"\nBeside them, with the loop's lag:\n\n{HEAD}")
+    await logged(folder / "log.db", 2)
 
 
 async def filled(path: Path, n: int) -> str:
@@ -153,39 +80,44 @@ async def filled(path: Path, n: int) -> str:
 async def long_run(folder: Path, n: int) -> None:
     path = folder / "long.db"
     began = time.perf_counter()
-    one = await filled(path, n)
+    async with Heartbeat() as filling:
+        one = await filled(path, n)
     took = time.perf_counter() - began
     print(f"\n### A run of {n:,} events over ten days, reopened\n")
-    print(f"Filled in {took:.0f} s; {path.stat().st_size / n:.0f} bytes an event on the disk.\n")
+    size = path.stat().st_size / n
+    print(
+        f"Filled in {took:.0f} s, {n / took:,.0f} events/s; {size:.0f} bytes an event on the disk.\n"
+    )
+    beats = {"while one task fills": filling}
+    await read_again(path, one, n, beats)
+    print("\n| the loop's lag | p50, ms | p95 | p99 | most | waited, % |")
+    print("| - | -: | -: | -: | -: | -: |")
+    for label, beat in beats.items():
+        print(f"| {label} | {beat} |")
+
+
+async def read_again(path: Path, one: str, n: int, beats: dict[str, Heartbeat]) -> None:
     gc.collect()
-    before = resident_bytes()
+    sizes = [resident_bytes()]
     found: dict[str, float] = {}
     async with timed(found, "open the lab"):
         lab = await ct.Lab(path).open()
     exp = lab.get_experiment(one)
     await short_windows(exp, found)
-    async with Heartbeat() as beat:
+    async with Heartbeat() as beats["windows over all of it"]:
         await long_windows(exp, n, found)
-    opened = resident_bytes()
-    async with Heartbeat() as beat_metrics, timed(found, "`metrics()`"):
+    sizes.append(resident_bytes())
+    async with Heartbeat() as beats["`metrics()`"], timed(found, "`metrics()`"):
         summary = await exp.metrics()
     assert summary.exact
     assert summary.summary.total_events == n
+    sizes += [resident_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]
+    await lab.close()
     print("| | ms |\n| - | -: |")
     for name, seconds in found.items():
         print(f"| {name} | {seconds * 1000:,.1f} |")
-    sizes = [
-        before,
-        opened,
-        resident_bytes(),
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    ]
     told = " → ".join(f"{size / 2**20:.0f}" for size in sizes)
     print(f"\nResident memory, MiB: before → windows read → metrics read → most ever: {told}.")
-    print(
-        f"\nThe loop's lag meanwhile, ms (p50, p99, most): windows {beat}; metrics {beat_metrics}."
-    )
-    await lab.close()
 
 
 async def short_windows(exp, found: dict[str, float]) -> None:
@@ -238,7 +170,6 @@ async def idle(folder: Path, n: int = 1000) -> None:
 
 async def everything(folder: Path, *, quick: bool) -> None:
     await rates(folder, 200_000)
-    await lags(folder, 3 if quick else FULL_LOAD_S)
     await long_run(folder, MILLION if quick else 10 * MILLION)
     await idle(folder)
 

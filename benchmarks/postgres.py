@@ -1,7 +1,7 @@
 """A lab on a server: `python benchmarks/postgres.py [--quick]`; prints what RESULTS.md keeps.
 
 The whole way into PostgreSQL (one on this machine, on a socket, as it is set up by default) beside memory in
-the same run, the loop's lag meanwhile, and how fast it is read again.
+the same run, and how fast it is read again. The loop's lag meanwhile: `lag.py`.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from keeping import emitting, lag, rate
+from keeping import emitting, rate
 
 import crucible_telemetry as ct
 
@@ -31,18 +31,13 @@ async def reading(url: str, n: int) -> None:
     print(f"\n{n:,} events: opened in {opened - began:.2f} s, `metrics()` in {read - opened:.2f} s")
 
 
-async def measure(server: servers.Postgres, n: int, seconds: float) -> None:
+async def measure(server: servers.Postgres, n: int) -> None:
     print("### The whole way, a lab on PostgreSQL beside one in memory\n")
     print("| round | memory, events/s | PostgreSQL, events/s | PostgreSQL / memory |")
     print("| - | -: | -: | -: |")
     for turn in range(3):
         memory, kept = await rate("memory", n), await rate(server.url(), n)
         print(f"| {turn + 1} | {memory:,.0f} | {kept:,.0f} | {kept / memory:.2f} |", flush=True)
-    print("\n### The loop's lag, ms: four tasks emit with `await ct.execute` as fast as they can\n")
-    print("| | p50 | p99 | most |\n| - | -: | -: | -: |")
-    await lag("memory", "memory", seconds, reading=False)
-    await lag(server.url(), "PostgreSQL", seconds, reading=False)
-    await lag(server.url(), "PostgreSQL, read at once", seconds, reading=True)
     await reading(server.url(), n)
 
 
@@ -54,7 +49,7 @@ def main() -> None:
         print(f"PostgreSQL cannot start here: {why}")
         return
     try:
-        asyncio.run(measure(server, 100_000 if quick else 500_000, 3 if quick else 10))
+        asyncio.run(measure(server, 100_000 if quick else 500_000))
     finally:
         server.remove()
 

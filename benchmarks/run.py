@@ -6,6 +6,7 @@ import burst
 import emit
 import export
 import keeping
+import lag
 import postgres
 import prices
 import scale
@@ -19,6 +20,7 @@ def main() -> None:
     prices.main()
     export.main()
     keeping.main()
+    lag.main()
     postgres.main()
     print("\n### Bursts\n")
     burst.main()

@@ -56,7 +56,7 @@ def before_write(share=0.2):
 
 
 def in_transaction(share=0.1):
-    plain = sqlite._write_block, writing._write_segments
+    plain = sqlite.write_block, writing._write_segments
 
     def write_block(*given):
         return die() if sometimes(share) else plain[0](*given)
@@ -64,7 +64,7 @@ def in_transaction(share=0.1):
     async def write_segments(*given):
         return die() if sometimes(share) else await plain[1](*given)
 
-    sqlite._write_block, writing._write_segments = write_block, write_segments
+    sqlite.write_block, writing._write_segments = write_block, write_segments
 
 
 def after_commit(share=0.2):

@@ -80,14 +80,129 @@ async def test_f04_a_block_that_is_gone_is_named_and_the_other_blocks_are_read(p
     assert "events 51 to 100 are missing" in caplog.text
 
 
-async def test_f04_a_record_that_cannot_be_read_is_told_of_and_hides_no_other(path, caplog):
+async def test_f04_blocks_that_are_gone_at_the_very_end_are_missed_too(path, caplog):
+    with rows(path) as tables:
+        tables.execute("DELETE FROM blocks WHERE first_seq >= 101")
+    async with ct.Lab(path) as lab:
+        (exp,) = lab.list_experiments()
+        with pytest.raises(StoreDamaged, match="events 101 to 200 are missing"):
+            await exp.events()
+        assert len(await exp.window(second(0))) == BLOCK
+        assert exp.health().store.damage == ("events 101 to 200 are missing",)
+    assert "events 101 to 200 are missing" in caplog.text
+
+
+async def test_f04_without_its_record_an_experiment_is_read_and_not_gone_on_with(path, caplog):
     async with ct.Lab(path) as lab:
         await lab.start_experiment("b", capture="scope")
     with rows(path) as tables:
         tables.execute("UPDATE experiments SET record = x'00ff' WHERE name = 'a'")
+    heard = []
+    ct.attach("damage", "crucible.store.damaged", lambda *told: heard.append(told[2]["damage"]))
+    try:
+        async with ct.Lab(path) as lab:
+            a, b = lab.list_experiments()
+            assert (a.name, a.state, b.name, b.state) == (a.id, "interrupted", "b", "stopped")
+            assert [e.measurements["n"] for e in await a.events()] == list(range(4 * BLOCK))
+            with pytest.raises(StoreDamaged, match="its record is damaged"):
+                await a.reopen()
+            assert heard == ["its record is damaged: options, states and counts are not known"]
+    finally:
+        ct.detach("damage")
+    assert "its record is damaged" in caplog.text
+
+
+@pytest.fixture
+def spelled(tmp_path):
+    """Events of two shapes, three models and an error type, half of them in trials: see `SPELLED`."""
+    return tmp_path / "spelled.db"
+
+
+async def spell(file):
+    async with ct.Lab(file) as lab:
+        exp = await lab.start_experiment("a", capture="scope")
+        for number in range(6):
+            async with exp.trial(item=f"q{number}") as trial:
+                ct.execute_nowait(
+                    "llm.request.stop",
+                    {"n": number, "duration_ns": 10**6},
+                    {"model": f"m{number // 2}", "provider": "p"},
+                    at_us=T0_US + number * 1_000_000,
+                )
+                trial.score(correct=True)
+            await exp.flush()  # words are numbered by batch
+        with exp.scope():
+            ct.execute_nowait("other", {"k": 1}, at_us=T0_US + 50_000_000)
+        assert (await exp.count_events()) == 7
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        ("UPDATE words SET word = x'93' WHERE kind = 'model' AND number = 2", "events 3 to"),
+        ("DELETE FROM words WHERE kind = 'model' AND number = 3", "events 5 to"),
+        ("UPDATE words SET number = 9 WHERE kind = 'shape' AND number = 1", "events 1 to"),
+        ("DELETE FROM words WHERE kind = 'shape' AND number = 2", "events 7 to"),
+    ],
+)
+async def test_f04_a_word_that_is_damaged_is_missed_by_the_events_that_use_it(
+    spelled, damage, named
+):
+    await spell(spelled)
+    with rows(spelled) as tables:
+        tables.execute(damage)
+    async with ct.Lab(spelled) as lab:
+        (exp,) = lab.list_experiments()
+        with pytest.raises(StoreDamaged, match=named):
+            await exp.events()
+        assert "are damaged" in exp.health().store.damage[0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE trials SET record = substr(record, 1, 9) || x'00' WHERE number = (SELECT max(number) FROM trials)",
+        "DELETE FROM trials WHERE number = (SELECT max(number) FROM trials)",
+    ],
+)
+async def test_f04_a_trial_that_is_damaged_is_no_trial_that_was_never_run(spelled, damage):
+    await spell(spelled)
+    with rows(spelled) as tables:
+        tables.execute(damage)
+    async with ct.Lab(spelled) as lab:
+        (exp,) = lab.list_experiments()
+        for reading in (exp.trials, exp.reopen, exp.events):
+            with pytest.raises(StoreDamaged, match="1 trials are damaged|events 6 to 6: .*trials"):
+                await reading()
+        with pytest.raises(StoreDamaged):
+            exp.trials_done()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE rollups SET cells = substr(cells, 1, 5) || x'01' || substr(cells, 7) WHERE level_s = 60",
+        "DELETE FROM rollups WHERE level_s = 60 AND start_us = (SELECT max(start_us) FROM rollups)",
+        "UPDATE rollups SET cells = x'00' WHERE level_s = 0",
+    ],
+)
+async def test_f04_roll_ups_that_are_damaged_are_told_of_and_made_anew_from_the_events(
+    path, caplog, damage
+):
     async with ct.Lab(path) as lab:
-        assert [exp.name for exp in lab.list_experiments()] == ["b"]
-    assert "is damaged" in caplog.text
+        whole = await lab.list_experiments()[0].windowed_metrics(60)
+    with rows(path) as tables:
+        tables.execute(damage)
+    async with ct.Lab(path) as lab:
+        (exp,) = lab.list_experiments()
+        again = await exp.windowed_metrics(60)
+        assert [row.event_count for row in again] == [row.event_count for row in whole]
+        assert all(row.exact for row in again)  # from the events
+        assert "made anew" in caplog.text
+        await exp.reopen()
+        assert await exp.windowed_metrics(60) == whole  # from roll-ups that were made anew
+    with rows(path) as tables:
+        assert tables.execute("SELECT count(*) FROM rollups WHERE level_s = 60").fetchone() == (4,)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -13,6 +13,7 @@ from crucible_telemetry.analysis.pools import Pools
 from crucible_telemetry.analysis.rolled import rolled
 from crucible_telemetry.analysis.windows import WindowRow, windowed
 from crucible_telemetry.clock import monotonic_ns, wall_us
+from crucible_telemetry.collect.account import marks_of
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.reader import ExperimentReader
@@ -57,7 +58,7 @@ def extras_of(collector: Collector, custom: dict[str, Any]) -> Extras:
     progress, spec = collector.progress, collector.reader.spec
     privacy = Privacy(level=spec.privacy, redacted=progress.marks["redacted"])
     if not spec.sampled:
-        return Extras(dict(progress.marks), custom, None, privacy)
+        return Extras(marks_of(collector), custom, None, privacy)
     offered = progress.stored + progress.sampled_out
     sampling = Sampling(
         rule="rate" if spec.sampling_strategy is None else "strategy",
@@ -66,7 +67,7 @@ def extras_of(collector: Collector, custom: dict[str, Any]) -> Extras:
         left_out=progress.sampled_out,
         share=progress.stored / offered if offered else None,
     )
-    return Extras(dict(progress.marks), custom, sampling, privacy)
+    return Extras(marks_of(collector), custom, sampling, privacy)
 
 
 class Reading:

@@ -4,6 +4,7 @@ from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.progress import Counts, Health
 from crucible_telemetry.events.mailbox import Gate
 from crucible_telemetry.stores.base import StoreHealth
+from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.lasting import Lasting
 
 
@@ -42,8 +43,15 @@ def health_of(collector: Collector, state: str, failed_metrics: dict[str, str]) 
         lag_ms=collector.lag_ns / 1e6,
         restarts=max(collector.runs - 1, 0),
         scope_leaks=box.scope_leaks,
-        marks=dict(progress.marks),
+        marks=marks_of(collector),
         quarantine=progress.quarantine,
         errors={**collector.preparer.guard.first_error, **failed_metrics},
         store=store.health() if isinstance(store, Lasting) else StoreHealth(),
     )
+
+
+def marks_of(collector: Collector) -> dict[str, int]:
+    """What was replaced, by kind, and events that are ``lost`` or ``missing`` in a store."""
+    store = collector.store
+    damage = store.damage.marks if isinstance(store, KeptStore) else {}
+    return {**collector.progress.marks, **damage}

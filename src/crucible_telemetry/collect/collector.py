@@ -91,6 +91,7 @@ class Collector(WaitingRoom):
                 with anyio.move_on_after(LINGER_S):
                     await self._hurry.wait()
             self._hurry.clear()
+            await checkpoint()  # who came to be due while emitters ran goes first
             while len(box):
                 if isinstance(self.store, Lasting):  # it waits for its disk, and emitters for us
                     await self.store.has_room()

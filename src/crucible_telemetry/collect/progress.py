@@ -134,7 +134,7 @@ def advanced(progress: Progress, prepared: Prepared, reader: Reader) -> Progress
     live, live_us, stored = progress.live, progress.live_us, progress.stored
     if prepared.columns is not None:
         live = live.plus(prepared.columns, reader)
-        live_us = _widened(live_us, prepared.columns)
+        live_us = widened(live_us, prepared.columns)
         stored += len(prepared.columns)
     return replace(
         progress,
@@ -150,7 +150,8 @@ def advanced(progress: Progress, prepared: Prepared, reader: Reader) -> Progress
     )
 
 
-def _widened(span_us: tuple[int | None, int | None], columns: Columns) -> tuple[int, int]:
+def widened(span_us: tuple[int | None, int | None], columns: Columns) -> tuple[int, int]:
+    """A span of time (first, last event, µs) that takes in these rows."""
     low, high = int(columns.timestamp_us.min()), int(columns.timestamp_us.max())
     first, last = span_us
     return (low if first is None else min(first, low)), (high if last is None else max(last, high))

@@ -88,6 +88,9 @@ class WaitingRoom(Attendant):
     async def _has_room(self, room: Signal) -> None:
         if self.loop.is_here():
             await room.wait()
+            await (
+                checkpoint()
+            )  # who came to be due during the drain goes first, then as many events again
             return
         with anyio.move_on_after(FOREIGN_WAIT_S):
             await room.wait()

@@ -55,7 +55,7 @@ _everywhere: "weakref.WeakValueDictionary[int, Trials]" = weakref.WeakValueDicti
 class Trials:
     """The trials of one experiment, by number; changed on whichever thread runs the trial."""
 
-    __slots__ = ("__weakref__", "_done", "_unrecorded", "changed", "records")
+    __slots__ = ("__weakref__", "_done", "_unrecorded", "changed", "damage", "records")
 
     def __init__(self) -> None:
         self.records: dict[int, TrialRecord] = {}
@@ -63,6 +63,8 @@ class Trials:
         self._done: set[tuple[str, int]] = set()
         self.changed: Callable[[int], Any] = lambda _number: None
         """Called after a record of this number has changed, on whichever thread."""
+        self.damage: Exception | None = None
+        """Raised to who asks for all: some are not there any more."""
 
     @staticmethod
     def new_number() -> int:
@@ -124,7 +126,17 @@ class Trials:
 
     def done(self) -> set[tuple[str, int]]:
         """(item, repeat) of the trials that ended well."""
+        self._check()
         return set(self._done)
+
+    def all(self) -> list[TrialRecord]:
+        """In the order they were started."""
+        self._check()
+        return list(self.records.values())
+
+    def _check(self) -> None:
+        if self.damage is not None:
+            raise self.damage
 
     def find(self, number: int) -> TrialRecord | None:
         """The trial of a number, of this experiment or another in the process."""

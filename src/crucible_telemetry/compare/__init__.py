@@ -4,6 +4,7 @@
 
     gathering  asks each experiment: trials, columns, summary → its `Units` (a row a trial, or a call)
     units      PURE trials and calls as rows        measures  PURE  columns → a number a unit
+    custom     users' own metrics, unit by unit
     metric     PURE names of what is compared       design    PURE  which items are in which arm
     method     PURE design and kind → a test of `ct.stats`; times: time to success, some of it censored
     several, omnibus, best  PURE more than two arms

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from crucible_telemetry.analysis.pools import Pools
 from crucible_telemetry.clock import wall_us
-from crucible_telemetry.collect.trials import TrialRecord
+from crucible_telemetry.collect.custom import CustomMetrics
+from crucible_telemetry.collect.trials import TrialRecord, identity_of
+from crucible_telemetry.compare.custom import custom_values
 from crucible_telemetry.compare.design import Arm
 from crucible_telemetry.compare.measures import Events, call_units, measured
 from crucible_telemetry.compare.metric import Metric
 from crucible_telemetry.compare.units import CENSORED, Units, score_of, trial_units
 from crucible_telemetry.errors import ComparisonError
-from crucible_telemetry.events.event import Outcome
+from crucible_telemetry.events.event import IDENTITY, Outcome
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.metrics.figures import Cost
 from crucible_telemetry.stats.arguments import Floats
@@ -32,8 +34,10 @@ class Gathered(Struct, frozen=True, eq=False):
     name: str
     condition: str
     process_wide: bool
+    where: Where | None
     records: list[TrialRecord]
     events: Events
+    custom: CustomMetrics
     sampled: bool
     costs: Cost | None
     """What its summary says of cost, where cost is asked for."""
@@ -54,6 +58,8 @@ class Gathered(Struct, frozen=True, eq=False):
     def arm(self, metric: Metric, units: Units | None = None) -> tuple[Arm, bool]:
         """The metric of each unit, and whether its values are True and False only."""
         chosen = self.units if units is None else units
+        if metric.source == "custom" and not chosen.keys:
+            return self._whole(metric)
         values, rate = self._values(metric, chosen)
         arm = Arm(self.name, values, chosen.items)
         if metric.kind == "time":
@@ -61,6 +67,12 @@ class Gathered(Struct, frozen=True, eq=False):
         elif metric.kind == "ratio":
             arm = _over_successes(arm, chosen)
         return arm, rate
+
+    def _whole(self, metric: Metric) -> tuple[Arm, bool]:
+        """A custom metric where nothing ran in trials: one value, of the experiment."""
+        everything = np.zeros(len(self.events.column("trial")), np.int64)
+        values, _ = custom_values(self.events, self.custom, metric, everything, 1)
+        return Arm(self.name, values, None), False
 
     def _values(self, metric: Metric, units: Units) -> tuple[Floats, bool]:
         if metric.source == "score":
@@ -74,6 +86,9 @@ class Gathered(Struct, frozen=True, eq=False):
         if metric.key == "latency_ms":
             return units.elapsed_ms, False
         n = len(units)
+        if metric.source == "custom":
+            unit_of = self.events.unit_of(units.keys)
+            return custom_values(self.events, self.custom, metric, unit_of, n)
         if units.keys:
             return measured(self.events, metric, self.events.unit_of(units.keys), n), False
         own = np.full(len(self.events.column("trial")), -1, np.int64)
@@ -105,13 +120,21 @@ def _over_successes(arm: Arm, units: Units) -> Arm:
     return Arm(arm.name, arm.values, arm.items, below=(units.outcome == Outcome.OK).astype(float))
 
 
+def _asked_for(record: TrialRecord, where: Where | None) -> bool:
+    """Whether a trial has the identity that `where` asks for, as its events must."""
+    if where is None:
+        return True
+    of = dict(zip(IDENTITY, identity_of(record), strict=True))
+    return all(of[name] in choices for name, choices in where.identity.items())
+
+
 async def gathered(
     experiment: Questions, where: Where | None, metrics: Sequence[Metric]
 ) -> Gathered:
     """Everything of one experiment; trials if there are any, else the calls of its pool."""
     priced = any(metric.key == "cost_usd" for metric in metrics)
     costs = (await experiment.metrics(where)).cost if priced else None
-    records = await experiment.trials()
+    records = [record for record in await experiment.trials() if _asked_for(record, where)]
     parts, reader = await experiment._parts(where)
     config = experiment.spec.metrics_config
     events = Events(parts, reader, Pools(config, reader))
@@ -121,15 +144,17 @@ async def gathered(
         units, at = trial_units(records, now_us), np.zeros(0, np.intp)
     else:
         units, at = await anyio.to_thread.run_sync(call_units, events)
-    if not len(units):
+    if not len(units) and any(metric.source != "custom" for metric in metrics):
         raise ComparisonError(metrics[0].name, f"{experiment.name} has no trials and no operations")
     return Gathered(
         id=experiment.id,
         name=experiment.name,
         condition=experiment.spec.condition,
         process_wide=experiment.spec.capture == "process",
+        where=where,
         records=records,
         events=events,
+        custom=experiment._custom,
         sampled=experiment.spec.sampled,
         costs=costs,
         units=units,

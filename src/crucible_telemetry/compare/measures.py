@@ -12,6 +12,7 @@ from crucible_telemetry.collect.fields import NamedFields
 from crucible_telemetry.compare.metric import Metric
 from crucible_telemetry.compare.units import Key, Units
 from crucible_telemetry.events.columns import FILL, LLM, MISSING, NO_TOKENS, Columns, Reader
+from crucible_telemetry.events.event import Event
 from crucible_telemetry.events.shape import HEADER
 from crucible_telemetry.stats.arguments import Floats
 
@@ -70,6 +71,14 @@ class Events(Struct, frozen=True, eq=False):
         values = np.concatenate([np.zeros(0), *columns])
         return np.where(np.isfinite(values), values, np.nan)
 
+    def known_by(self, times_us: NDArray[np.int64]) -> set[tuple[Any, ...]]:
+        """What tells the events at these times apart: time, name, span and what was measured."""
+        found = set()
+        for part in self.parts:
+            at = np.flatnonzero(np.isin(part.timestamp_us, times_us))
+            found |= {_told_apart(event) for event in self.reader.events(part, at.tolist())}
+        return found
+
     def unit_of(self, keys: Sequence[Key]) -> NDArray[np.int64]:
         """The place of each event's trial among `keys`; −1 for events of none."""
         places = {key: place for place, key in enumerate(keys)}
@@ -89,6 +98,15 @@ class Events(Struct, frozen=True, eq=False):
             _sampled(part, at[inside] - first, self.reader, found, np.flatnonzero(inside))
             first += len(part)
         return found.astype(np.str_) if len(at) and all(found) else None
+
+
+def _told_apart(event: Event) -> tuple[Any, ...]:
+    """A file of text may have made 1 of 1.0, so numbers are compared as floats."""
+    numbers = {
+        name: float(value) if isinstance(value, int) else value
+        for name, value in event.measurements.items()
+    }
+    return event.timestamp_us, event.event_name, event.span_id, repr(sorted(numbers.items()))
 
 
 def _sampled(

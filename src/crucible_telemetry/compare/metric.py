@@ -1,6 +1,7 @@
 """Names of what is compared, and what kind of figure each is. PURE."""
 
 import re
+from collections.abc import Collection
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ class Metric(Struct, frozen=True):
 
     name: str
     kind: Kind
-    source: Literal["score", "field", "time", "cost", "tokens", "itl", "success", "ratio"]
+    source: Literal["score", "field", "time", "cost", "tokens", "itl", "success", "ratio", "custom"]
     key: str
     unit: str = ""
     q: float | None = None
@@ -30,15 +31,25 @@ class Metric(Struct, frozen=True):
         """Whether trials alone do not say it."""
         return self.source not in ("score", "success") and self.key != "latency_ms"
 
+    @property
+    def is_cost(self) -> bool:
+        """Whether less of it is better: times, money, tokens. What users measure themselves is taken as a gain."""
+        return self.source not in ("score", "success", "field", "custom")
 
-def metric_of(name: str) -> Metric:
-    """The metric a name means: a score, a known one, a quantile of a time, else a measured field."""
+
+def metric_of(name: str, custom: Collection[str] = ()) -> Metric:
+    """The metric a name means: a score, a known one, a quantile of a time, one of `custom`, else a measured field.
+
+    ``"custom.NAME"`` and ``"field.NAME"`` say which of the last two is meant, whatever else is called so.
+    """
     if not isinstance(name, str) or not name:
         raise ComparisonError(
             str(name), "want a name, as 'score.correct', 'cost_usd', 'latency_ms'"
         )
     if name.startswith("score."):
         return Metric(name, "mean", "score", name.removeprefix("score."))
+    if name.startswith("custom.") or (name in custom and name not in _KNOWN):
+        return Metric(name, "mean", "custom", name.removeprefix("custom."))
     found = _QUANTILE.fullmatch(name)
     if found is not None:
         return _quantile(name, found[1], float(found[2]) / 100)

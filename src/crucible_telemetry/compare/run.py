@@ -85,9 +85,10 @@ async def compare(
             question.metric, f"two experiments are needed, not {len(experiments)}"
         )
     ordered = _control_first(experiments, question.control)
-    metrics = [metric_of(name) for name in (question.metric, *question.secondary)]
+    custom = frozenset[str]().union(*(one._custom.names for one in ordered))
+    metrics = [metric_of(name, custom) for name in (question.metric, *question.secondary)]
     arms = [await gathered(one, where, metrics) for one in ordered]
-    return await anyio.to_thread.run_sync(partial(compared, arms, question))
+    return await anyio.to_thread.run_sync(partial(compared, arms, question, metrics))
 
 
 def _control_first(experiments: Sequence[Questions], control: str | None) -> list[Questions]:
@@ -100,16 +101,16 @@ def _control_first(experiments: Sequence[Questions], control: str | None) -> lis
     return [*chosen, *(one for one in experiments if one is not chosen[0])]
 
 
-def compared(arms: Sequence[Gathered], question: Question) -> Comparison:
-    """Everything but the reading."""
-    asked_ = _Asked(arms, question, metric_of(question.metric))
-    return asked_.comparison()
+def compared(arms: Sequence[Gathered], question: Question, metrics: Sequence[Metric]) -> Comparison:
+    """Everything but the reading; `metrics`: what the question's names mean, the primary first."""
+    return _Asked(arms, question, metrics[0], metrics[1:]).comparison()
 
 
 class _Asked(Struct, frozen=True):
     gathered: Sequence[Gathered]
     question: Question
     metric: Metric
+    further: Sequence[Metric]
 
     def comparison(self) -> Comparison:
         metric, question = self.metric, self.question
@@ -134,7 +135,7 @@ class _Asked(Struct, frozen=True):
             secondary=self.secondary(),
             correction=question.correction,
             attempts=self.attempts(),
-            notes=(*refusals.notes_on(metric, self.gathered), *design.notes),
+            notes=(*refusals.notes_on(metric, self.gathered, design.losses), *design.notes),
             curves=tuple(map(_curve, design.arms, curves)) if kind in ("mean", "time") else (),
         )
 
@@ -173,7 +174,7 @@ class _Asked(Struct, frozen=True):
             kind=kind,
             ask=self.question.ask,
             against_control=self.question.control is not None,
-            best="largest" if metric.source in ("score", "success", "field") else "smallest",
+            best="smallest" if metric.is_cost else "largest",
             q=metric.q,
             horizon=self.question.horizon_ms,
         )
@@ -189,11 +190,10 @@ class _Asked(Struct, frozen=True):
     def secondary(self) -> tuple[Finding, ...]:
         """Further metrics, corrected for their number."""
         found = []
-        for name in self.question.secondary:
-            metric = metric_of(name)
+        for metric in self.further:
             refusals.check(metric, self.gathered)
             chosen = self.chosen(metric, *self.design(metric))
-            found.append(Finding(metric=name, result=chosen.result, why=chosen.why))
+            found.append(Finding(metric=metric.name, result=chosen.result, why=chosen.why))
         return corrected(found, self.question.correction)
 
     def attempts(self) -> tuple[Finding, ...]:

@@ -77,7 +77,11 @@ def _ns(record: TrialRecord, now_us: int) -> int:
 
 def score_of(units: Units, name: str) -> tuple[Floats, bool]:
     """A score a unit, NaN where it has none; and whether all there are, are True or False."""
-    found = [scores.get(name) for scores in units.scores]
+    return numbers_of([scores.get(name) for scores in units.scores])
+
+
+def numbers_of(found: Sequence[Any]) -> tuple[Floats, bool]:
+    """The values as numbers, NaN for what is none; and whether all that are, are True or False."""
     numbers = [value if isinstance(value, (bool, int, float)) else None for value in found]
     there = [value for value in numbers if value is not None]
     values = np.array([np.nan if value is None else value for value in numbers], np.float64)

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from crucible_telemetry.errors import RestartsExhausted, StoreError
+
 _MAX_FRAMES: Final = 20
 
 
@@ -29,6 +31,12 @@ def placed(error: BaseException | None) -> str:
     kind = type(error).__name__
     frames = [] if error is None else frames_of(error, 1)
     return f"{kind} at {frames[0]}" if frames else kind
+
+
+def crash_of(failure: BaseException | None) -> str:
+    """What a failed experiment failed of: the crash behind it by type and place, a store's reason in words."""
+    behind = failure.__cause__ if isinstance(failure, RestartsExhausted) else None
+    return str(failure) if isinstance(failure, StoreError) else placed(behind or failure)
 
 
 def told(error: BaseException) -> str:

@@ -15,14 +15,15 @@ from crucible_telemetry.collect.custom import CustomMetrics
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import Counts, FlushResult, Health
 from crucible_telemetry.collect.quota import Quota
+from crucible_telemetry.collect.recount import LookingBack
 from crucible_telemetry.collect.spec import ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trial import Trial
 from crucible_telemetry.collect.trials import TrialRecord, Trials
-from crucible_telemetry.errors import ExperimentFailed, LabClosed, RestartsExhausted, no_attribute
+from crucible_telemetry.errors import ExperimentFailed, LabClosed, no_attribute
 from crucible_telemetry.events.mailbox import Gate
 from crucible_telemetry.events.odd import encodable
-from crucible_telemetry.events.raised import placed
+from crucible_telemetry.events.raised import crash_of
 from crucible_telemetry.events.routes import Name, close_route
 from crucible_telemetry.events.scope import current_scope
 from crucible_telemetry.events.span import Span
@@ -65,6 +66,7 @@ class Experiment(Questions, Archives):
         self._reading = Reading(collector.store, self._reader)
         self._custom = CustomMetrics(dict(spec.custom_metrics), self._reader)
         self._released = Signal()
+        self._looking_back = None
         self._exported, self.export_error = False, None
         collector.owner = self
         if self._custom.streams:
@@ -72,6 +74,7 @@ class Experiment(Questions, Archives):
 
     def _rest(self) -> None:
         """It has ended in an earlier process, or runs in another: nothing of it is to be done here."""
+        self._looking_back = LookingBack(self._collector)
         self._exported = True
         self._released.set()
 
@@ -192,7 +195,7 @@ class Experiment(Questions, Archives):
     async def trials(self) -> list[TrialRecord]:
         """All trials in the order they started, open ones included."""
         self._check_kept("read")
-        return list(self._trials.records.values())
+        return self._trials.all()
 
     def trials_done(self) -> set[tuple[str, int]]:
         """(item, repeat) of the trials that ended well."""
@@ -286,7 +289,8 @@ class Experiment(Questions, Archives):
     async def flush(self, timeout_s: float | None = None) -> FlushResult:
         """A barrier: every emit that returned before this call, in any thread, is visible after it.
 
-        Later ones do not delay it. Raises `ExperimentFailed` on a failed experiment.
+        Later ones do not delay it. Raises `ExperimentFailed` on a failed experiment. Of one that has ended in
+        an earlier process `live` is whole after it.
         """
         collector = self._collector
         target = collector.box.accepted
@@ -299,6 +303,8 @@ class Experiment(Questions, Archives):
                 else:
                     await anyio.lowlevel.checkpoint()
             failed = await committed(collector.store)
+            if self._looking_back is not None:
+                await self._looking_back.wait()
         self._check_not_failed("flush")
         done = max(min(collector.progress.consumed, target) - before, 0)
         return FlushResult(
@@ -310,7 +316,7 @@ class Experiment(Questions, Archives):
 
     def _check_not_failed(self, command: str) -> None:
         if self.state is State.FAILED:
-            raise ExperimentFailed(self.id, self.state.value, command, _crash(self._failure))
+            raise ExperimentFailed(self.id, self.state.value, command, crash_of(self._failure))
 
     async def cleanup(self, *, keep_data: bool = False) -> None:
         """Forget the experiment (stopped first if need be); with `keep_data` its handle still reads.
@@ -331,12 +337,6 @@ class Experiment(Questions, Archives):
 def _word(text: str | None) -> str | None:
     """An id that any file takes."""
     return None if text is None else encodable(str(text))
-
-
-def _crash(failure: BaseException | None) -> str:
-    """The crash behind a failure, by type and place."""
-    behind = failure.__cause__ if isinstance(failure, RestartsExhausted) else None
-    return placed(behind or failure)
 
 
 def current_experiment() -> Experiment | None:

@@ -16,6 +16,7 @@ from crucible_telemetry.collect.formats import check_format
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.progress import FlushResult
 from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.recount import LookingBack
 from crucible_telemetry.collect.spec import ExperimentSpec, State
 from crucible_telemetry.collect.subscription import Subscription
 from crucible_telemetry.collect.trials import TrialRecord
@@ -47,6 +48,8 @@ class Questions(Frames):
     _life: Life
     _reading: Reading
     _custom: CustomMetrics
+    _looking_back: LookingBack | None
+    """What counts the events of an earlier process for `live`; None: they are counted as they come."""
     _subscriptions: "weakref.WeakSet[Subscription]"
 
     @property
@@ -89,9 +92,14 @@ class Questions(Frames):
         On the lab's loop what waits in the mailbox is counted first (and the price library loaded, once in a
         process and on the loop, when that needs a price before anything else did). Quantiles lie within
         `quantile_error` of the exact ones. ``by="event"`` adds the figures of each event name.
+
+        Of an experiment that ended in an earlier process, or runs in another, what is stored is counted from
+        the first look on, a part at a time: `upto_seq` grows, and `await flush()` waits until all is counted.
         """
         collector = self._collector
         self._catch_up()
+        if self._looking_back is not None:
+            self._looking_back.begin()
         progress = collector.progress
         board = progress.live
         return self._reading.live(
@@ -104,6 +112,8 @@ class Questions(Frames):
         On the lab's loop what waits in the mailbox belongs to what was before, as far as `live` would show it.
         """
         self._catch_up()
+        if self._looking_back is not None:
+            self._looking_back.stop()
         self._collector.reset_live()
 
     def _catch_up(self) -> None:

@@ -24,8 +24,8 @@ from crucible_telemetry.export.depots import Depot
 from crucible_telemetry.export.manifest import Manifest, Part
 from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.blocks import decoded
+from crucible_telemetry.stores.damage import KINDS
 from crucible_telemetry.stores.keeping import Word
-from crucible_telemetry.stores.spelling import KINDS
 
 T = TypeVar("T")
 _GZIP: Final = 31

@@ -1,6 +1,5 @@
 """The pieces of one experiment's collecting, put together."""
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from crucible_telemetry.collect.collector import Collector
@@ -9,14 +8,11 @@ from crucible_telemetry.collect.pricelist import Own, read_prices
 from crucible_telemetry.collect.pricing import Pricer
 from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.recount import Recount
 from crucible_telemetry.collect.spec import ExperimentSpec
 from crucible_telemetry.collect.wanted import Guard
-from crucible_telemetry.events.columns import ENDS, LLM
 from crucible_telemetry.lab.records import Record, progress_of
-from crucible_telemetry.metrics.board import Board
-from crucible_telemetry.stores.base import Query, Store
-
-Span = tuple[int | None, int | None]
+from crucible_telemetry.stores.base import Store
 
 
 def assembled(reader: ExperimentReader, store: Store, prices: Own, key: bytes) -> Collector:
@@ -29,31 +25,6 @@ def assembled(reader: ExperimentReader, store: Store, prices: Own, key: bytes) -
     own = prices if spec.prices is None else read_prices(spec.prices)
     preparer = Preparer(reader, guard, Pricer.of(own, reader, guard))
     return Collector(reader, preparer, store, spec.mailbox_size)
-
-
-class Recount(Struct, frozen=True):
-    """What a store holds, counted again: the live board, the time of its first and last event (µs), and how
-    many operations ended, as (all, llm).
-    """  # noqa: D205 - the summary is one sentence
-
-    board: Board
-    span_us: Span
-    operations: tuple[int, int]
-
-
-async def recounted(store: Store, reader: ExperimentReader) -> Recount:
-    """Count again what a store holds."""
-    board, first_us, last_us = Board.empty(), None, None
-    others = llm = 0
-    async for part in store.columns(Query()):
-        board = board.plus(part, reader)
-        ends = (part.flags & ENDS) != 0
-        of_llm = int((ends & ((part.flags & LLM) != 0)).sum())
-        others, llm = others + int(ends.sum()) - of_llm, llm + of_llm
-        low, high = int(part.timestamp_us.min()), int(part.timestamp_us.max())
-        first_us = low if first_us is None else min(first_us, low)
-        last_us = high if last_us is None else max(last_us, high)
-    return Recount(board, (first_us, last_us), (others, llm))
 
 
 def gone_on(collector: Collector, former: Collector, record: Record, again: Recount) -> Collector:

@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crucible_telemetry.errors import StoreDamaged
-from crucible_telemetry.lab.durable import Found, keep_of
-from crucible_telemetry.lab.records import unpacked
+from crucible_telemetry.lab.durable import Found, here, keep_of, record_of
 from crucible_telemetry.metrics.rollups import LEVELS_S, Bucket, counted, merged
 from crucible_telemetry.runtime.headway import headway
+from crucible_telemetry.stores.damage import damage_of, end_of
 from crucible_telemetry.stores.keeping import Keep, KeptExperiment
 from crucible_telemetry.stores.totals import Totals
 
@@ -59,15 +60,15 @@ async def look(url: str) -> Lookout:
 
 
 async def _checked(keep: Keep, kept: KeptExperiment) -> Checked:
-    record = unpacked(kept.record)
+    record = record_of(kept, here())
     found = Found(kept, record)
-    problems = _missing(kept)
+    problems = [*_damage(kept), *_twice(kept)]
     again: dict[int, dict[int, Bucket]] = {level_s: {} for level_s in LEVELS_S}
     totals = Totals(keep, kept.id, min((block.min_us for block in kept.blocks), default=None))
-    last_seq = kept.blocks[-1].last_seq if kept.blocks else 0
+    last_seq = end_of(kept)
     last_us = max((block.max_us for block in kept.blocks), default=0)
     await totals.check(last_seq, last_us)
-    mark = await totals.count(last_seq)
+    mark = totals.mark if totals.upto_seq == last_seq else None
     for done, block in enumerate(kept.blocks):
         headway(kept.id, done / len(kept.blocks))
         try:
@@ -79,9 +80,11 @@ async def _checked(keep: Keep, kept: KeptExperiment) -> Checked:
             again = {s: merged(of, counted(columns, mark.origin_us, s)) for s, of in again.items()}
     rollups = "not whole"
     if mark is not None and not problems:
-        rollups = "ok" if await _equal(totals, mark.origin_us, last_us, again) else "differ"
-    if rollups == "differ":
-        problems.append("roll-ups are not what the events say")
+        rollups = "ok" if await _equal(totals, last_seq, last_us, again) else "differ"
+    if rollups == "differ" or totals.voided:
+        problems.append(
+            "roll-ups are not what the events say; they are made anew when they are asked for"
+        )
     return Checked(
         id=kept.id, name=record.name, state=found.state.value, events=sum(b.rows for b in kept.blocks),
         blocks=len(kept.blocks), owner=f"{record.owner.host}, process {record.owner.pid}",
@@ -89,12 +92,17 @@ async def _checked(keep: Keep, kept: KeptExperiment) -> Checked:
     )  # fmt: skip
 
 
-def _missing(kept: KeptExperiment) -> list[str]:
-    """Ranges of seqs that no block holds, and those that more than one does."""
+def _damage(kept: KeptExperiment) -> list[str]:
+    """What is damaged; a loss that was found before, and gone on from, is history."""
+    damage = damage_of(kept)
+    known = 0 if kept.tip is None else len(kept.tip.lost)
+    return list(replace(damage, lost=damage.lost[known:]).told())
+
+
+def _twice(kept: KeptExperiment) -> list[str]:
+    """Seqs that more than one block holds."""
     problems, expected = [], 1
     for block in kept.blocks:
-        if block.first_seq > expected:
-            problems.append(f"events {expected} to {block.first_seq - 1} are missing")
         if block.first_seq < expected:
             problems.append(f"events {block.first_seq} to {expected - 1} are there twice")
         expected = max(expected, block.last_seq + 1)
@@ -102,12 +110,10 @@ def _missing(kept: KeptExperiment) -> list[str]:
 
 
 async def _equal(
-    totals: Totals, origin_us: int, last_us: int, again: dict[int, dict[int, Bucket]]
+    totals: Totals, last_seq: int, last_us: int, again: dict[int, dict[int, Bucket]]
 ) -> bool:
     for level_s, counted_now in again.items():
-        kept: dict[int, Bucket] = {}
-        async for page in totals.between(level_s, origin_us, last_us + 1):
-            kept |= page
-        if kept != counted_now:
+        kept = await totals.whole(level_s, last_seq, last_us)
+        if kept is None or kept[1] != counted_now:
             return False
     return True

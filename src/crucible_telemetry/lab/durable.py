@@ -18,7 +18,13 @@ from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import LIVING, State
 from crucible_telemetry.collect.trials import Trials
-from crucible_telemetry.errors import ConfigurationError, LifecycleError, StoreError, StoreRefused
+from crucible_telemetry.errors import (
+    ConfigurationError,
+    LifecycleError,
+    StoreDamaged,
+    StoreError,
+    StoreRefused,
+)
 from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.lab.records import (
@@ -31,6 +37,7 @@ from crucible_telemetry.lab.records import (
     packed,
     trial_bytes,
     trial_of,
+    unknown,
     unpacked,
 )
 from crucible_telemetry.stores.keeping import Keep, KeptExperiment
@@ -214,15 +221,9 @@ class Durable:
         self.writer.tell = heard(keep.url)
 
     async def open(self) -> list[Found]:
-        """What is there, in the order it was started; one whose record cannot be read is left out, and told of."""
-        found = []
+        """What is there, in the order it was started; what is damaged of it is told of."""
         OPEN.add(self.owner.lab)
-        for kept in await self.keep.open():
-            try:
-                found.append(Found(kept, unpacked(kept.record)))
-            except msgspec.MsgspecError as error:
-                log.warning("%s: the record of %r is damaged: %s", self.keep.url, kept.id, error)
-        return found
+        return [Found(kept, record_of(kept, self.owner)) for kept in await self.keep.open()]
 
     async def claim(self, store: KeptStore, known: Record) -> None:
         """Take an experiment over to write it, when nobody else does and nobody has since it was read.
@@ -242,8 +243,16 @@ class Durable:
         )
 
     def store(self, kept: KeptExperiment, reader: ExperimentReader) -> KeptStore:
-        """The store of an experiment."""
-        return KeptStore(kept, reader, self.keep, self.writer)
+        """The store of an experiment; says what is damaged of it."""
+        store = KeptStore(kept, reader, self.keep, self.writer)
+        if store.damage.trials:
+            reason = f"experiment {kept.id!r}: {store.damage.trials} trials are damaged"
+            reader.trials.damage = StoreDamaged(self.keep.url, reason)
+        for damage in store.damage.told():
+            log.warning("%s: experiment %r: %s", self.keep.url, kept.id, damage)
+            said = {"store": self.keep.url, "experiment": kept.id, "damage": damage}
+            announce("crucible.store.damaged", {"count": 1}, said)
+        return store
 
     def follow(self, collector: Collector, life: Life) -> None:
         """Write what is new of an experiment from now on, its events and what is beside them.
@@ -290,6 +299,15 @@ class Durable:
             for one, member in self.writer.members.items()
             if (what := member.unwritten)
         }
+
+
+def record_of(kept: KeptExperiment, owner: Owner) -> Record:
+    """The record of an experiment; in the place of one that is damaged the little that is known without."""
+    try:
+        return unpacked(kept.record)
+    except msgspec.MsgspecError:
+        times_us = [us for block in kept.blocks for us in (block.min_us, block.max_us)]
+        return unknown(kept.id, min(times_us, default=0), max(times_us, default=0), owner)
 
 
 def trials_of(kept: KeptExperiment) -> Trials:

@@ -130,6 +130,25 @@ def unpacked(data: bytes) -> Record:
     return msgspec.msgpack.decode(data, type=Record)
 
 
+def unknown(experiment_id: str, first_us: int, last_us: int, owner: Owner) -> Record:
+    """The record of an experiment whose own is damaged: interrupted, named by its id, of its events' time."""
+    return Record(
+        name=experiment_id,
+        state=State.INTERRUPTED.value,
+        started_us=first_us,
+        ended_us=last_us,
+        saved_us=last_us,
+        options={},
+        code=[],
+        lived=Lived(active_ns=0, paused_ns=0, pauses_us=[], gaps_us=[]),
+        counts=Counts(),
+        marks={},
+        quarantine=[],
+        owner=owner,
+        version="",
+    )
+
+
 def life_of(experiment_id: str, record: Record, state: State, saved_ns: int) -> Life:
     """The life as it was when the record was written, which was at `saved_ns` of this monotonic clock.
 

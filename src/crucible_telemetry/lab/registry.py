@@ -184,12 +184,16 @@ class Registry:
         """Experiments compared by one metric, treatment − control; the first id, or `control=`, is the control.
 
         `metric`: ``"score.NAME"``, ``"cost_usd"``, ``"cost_per_success"``, ``"latency_ms"``, ``"ttft"`` (also
-        ``"latency_ms.p99"``), ``"success"``, ``"itl"``, ``"tokens"``, ``"completion_tokens"`` …, or a measured
-        field. The unit is the trial: costs and tokens are sums over all its calls and attempts, latency is
+        ``"latency_ms.p99"``), ``"success"``, ``"itl"``, ``"tokens"``, ``"completion_tokens"`` …, a custom
+        metric (worked out anew from the events of each trial) or a measured field (its mean over these). The unit is the trial: costs and tokens are sums over all its calls and attempts, latency is
         its wall time, success and scores are those of its last attempt; repeats are averaged within the item.
         The method follows from which items ran where, how often, and the kind of metric; the result says
         which, and why. Times are times to success: failures never succeed, what was cut off is censored,
         means need `horizon_s`.
+
+        `where` chooses events, and by their identity (`sample_id`, `repeat`, `cohort` …) trials; a trial
+        without an event that fits has cost 0, and no value of a field. Where nothing ran in trials the
+        unit is the call, and a custom metric has one value an experiment, so no interval.
 
         Options: `secondary` (further metrics, corrected by `correction`: ``"holm"`` or ``"bh"``), `pairing`
         (``"intersection"`` or ``"independent"``, needed where under 80 % of the items are common),

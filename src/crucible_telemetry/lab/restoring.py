@@ -87,7 +87,9 @@ class Restoring(Starting):
         except BaseException:
             await store.close(delete=True)
             raise
-        return self._taken_in(record, reader, store, State(record.state))
+        experiment = self._taken_in(record, reader, store, State(record.state))
+        await experiment.flush()
+        return experiment
 
     async def _fill(self, store: Store, archive: Archive, spelling: Spelling) -> None:
         """The events into a store, a part at a time; nobody sees the experiment yet."""

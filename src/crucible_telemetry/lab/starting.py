@@ -16,6 +16,7 @@ from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.pricelist import Own
 from crucible_telemetry.collect.progress import Counts
 from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.recount import recounted
 from crucible_telemetry.collect.spec import ExperimentSpec, State, make_spec
 from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.errors import ConfigurationError, CrucibleError, StoreError
@@ -24,7 +25,7 @@ from crucible_telemetry.events.mailbox import Gate, log
 from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
-from crucible_telemetry.lab.assemble import assembled, gone_on, recounted
+from crucible_telemetry.lab.assemble import assembled, gone_on
 from crucible_telemetry.lab.durable import Found, News, heard, here, trials_of
 from crucible_telemetry.lab.leaving import Leaving
 from crucible_telemetry.lab.options import taken_up
@@ -137,6 +138,7 @@ class Starting(Leaving):
             raise ConfigurationError(
                 "reopen", "only what a durable lab keeps itself can be gone on with"
             )
+        old.store.check_record()
         life = experiment._life
         life.after("reopen")
         await experiment._released.wait()  # a stop that is not at its end
@@ -206,8 +208,7 @@ class Starting(Leaving):
         """An experiment that runs nowhere here, with what was written of it."""
         one = reader.experiment_id
         collector = self._collector(one, reader, store)
-        empty = Board.empty(since_seq=store.last_seq)
-        collector.progress = progress_of(record, empty, store.last_seq)
+        collector.progress = progress_of(record, Board.empty(), store.last_seq)
         collector.earlier = earlier_counts(record, store.last_seq)
         collector.close(Gate.LATE)
         since_saved_ns = 1_000 * max(wall_us() - record.saved_us, 0)

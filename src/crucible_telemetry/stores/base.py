@@ -209,6 +209,7 @@ class StoreHealth(Struct, frozen=True, kw_only=True):
     `state`: ``ok``; ``waiting`` (the disk or server cannot take anything now; it is tried again) or ``refused``
     (trying again will hardly help), with the `reason` and since when (`since_us`, µs since the epoch).
     `waiting`: stored, and not durable yet. `spilled`: of these in a temporary file, `spilled_total` so far.
+    `damage`: what is not there as it was written, in words; empty when all is.
     """
 
     state: str = "ok"
@@ -220,6 +221,7 @@ class StoreHealth(Struct, frozen=True, kw_only=True):
     commits: int = 0
     commit_ms_last: float = 0.0
     commit_ms_max: float = 0.0
+    damage: tuple[str, ...] = ()
 
 
 class Store(Protocol):

@@ -39,6 +39,31 @@ class RecordHead(Struct, frozen=True):
     started_us: int
 
 
+class Tip(Struct, frozen=True, array_like=True):
+    """How far an experiment goes, written with everything else that a transaction holds of it.
+
+    `commit` counts its transactions; `words`: the greatest number by kind; `trials`: how many; `lost`: runs of
+    seqs that an earlier process had committed and that were gone when it was gone on with.
+    """
+
+    commit: int = 0
+    last_seq: int = 0
+    words: dict[str, int] = {}
+    trials: int = 0
+    lost: tuple[tuple[int, int], ...] = ()
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """What is known of an experiment outside its transactions: how far its tip has been.
+
+    `promised`: no event behind this seq was committed before the machine stopped; 0 when it has not stopped.
+    """
+
+    commit: int
+    last_seq: int
+    promised: int = 0
+
+
 class ExperimentChange(Struct, frozen=True, kw_only=True):
     """What is new of one experiment: its record (None: unchanged), words, trials by number, parts, roll-ups."""
 
@@ -51,6 +76,8 @@ class ExperimentChange(Struct, frozen=True, kw_only=True):
     rollups: tuple[Rollup, ...] = ()
     forget_rollups: bool = False
     """Whether roll-ups written before are void, and deleted before those above are put in place."""
+    tip: Tip | None = None
+    """Where it ends with this change; None: where it did."""
 
 
 Change = tuple[ExperimentChange, ...]
@@ -58,7 +85,10 @@ Change = tuple[ExperimentChange, ...]
 
 
 class KeptExperiment(Struct, frozen=True, kw_only=True):
-    """An experiment as a keep holds it: all but its events and roll-ups."""
+    """An experiment as a keep holds it: all but its events and roll-ups.
+
+    Rows that are not as they were written are left out; see `damage.damage_of` for what tells that they are.
+    """
 
     id: str
     record: bytes
@@ -67,6 +97,10 @@ class KeptExperiment(Struct, frozen=True, kw_only=True):
     blocks: list[BlockInfo]
     held: bool | None = None
     """Whether another lab writes it at this moment; None: this keep cannot tell, ask the record's owner."""
+    tip: Tip | None = None
+    mark: Mark | None = None
+    flaws: tuple[str, ...] = ()
+    """What could not be read, in words. A record that could not is empty."""
 
 
 class News(Protocol):

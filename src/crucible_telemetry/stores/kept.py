@@ -8,33 +8,32 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
-from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from crucible_telemetry.errors import StoreDamaged, StoreError, StoreUnavailable
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import Tally, log
-from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.shape import SHAPES, ShapeTable
-from crucible_telemetry.metrics.rollups import Bucket, counted, merged
 from crucible_telemetry.stores.base import check_count
 from crucible_telemetry.stores.blocks import BlockInfo
-from crucible_telemetry.stores.keeping import ExperimentChange, Keep, KeptExperiment, News, Rollup
-from crucible_telemetry.stores.lasting import FULL_ROWS, Lasting
+from crucible_telemetry.stores.keeping import (
+    ExperimentChange,
+    Keep,
+    KeptExperiment,
+    News,
+    Tip,
+)
+from crucible_telemetry.stores.lasting import FULL_ROWS
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
-from crucible_telemetry.stores.segments import Place, Segment, State
-from crucible_telemetry.stores.shelf import Hands, Shelf, first_open, shelves_of
-from crucible_telemetry.stores.spelling import Spelling
-from crucible_telemetry.stores.spill import Spill
-from crucible_telemetry.stores.totals import Totals, behind
-from crucible_telemetry.stores.walked import WalkedStore, following
+from crucible_telemetry.stores.segments import State
+from crucible_telemetry.stores.shelf import Shelf, first_open, shelves_of
+from crucible_telemetry.stores.shelved import ShelvedStore
+from crucible_telemetry.stores.walked import following
 from crucible_telemetry.stores.writer import Writer
 
 SPILL_ROWS: Final = 2 * FULL_ROWS
 """Events that may wait in memory; what emitters add beyond that goes to a temporary file."""
-ANEW_ROWS: Final = 32_768
-"""Events that are counted in one transaction while roll-ups are made anew."""
 GATHER_ROWS: Final = FULL_ROWS
 """Events written in one transaction."""
 
@@ -42,14 +41,15 @@ GATHER_ROWS: Final = FULL_ROWS
 class _Sent(Struct, frozen=True):
     """What was gathered, and what it makes true once it is written."""
 
-    upto_seq: int
     shelves: tuple[Shelf, ...]
     parts: frozenset[tuple[int, int]]
     record: bytes | None
     touches: int
+    trials: frozenset[int]
+    tip: Tip
 
 
-class KeptStore(WalkedStore, Lasting):
+class KeptStore(ShelvedStore):
     """A `Store` in a keep; `writer` commits for it, and `news` says what else there is to write."""
 
     def __init__(
@@ -62,28 +62,21 @@ class KeptStore(WalkedStore, Lasting):
         shapes: ShapeTable = SHAPES,
     ) -> None:
         check_count(segment_rows, "segment_rows")
-        WalkedStore.__init__(self, reader)
-        Lasting.__init__(self, writer, kept.blocks[-1].last_seq if kept.blocks else 0)
-        self.id, self._keep, self._writer = kept.id, keep, writer
+        super().__init__(kept, reader, keep, writer, shapes)
         self._segment_rows = segment_rows
-        self._spelling = Spelling(reader, kept.words, shapes)
-        self._hands = Hands()
+        self._tip = msgspec.structs.replace(
+            kept.tip or Tip(),
+            commit=max(one.commit for one in (kept.tip or Tip(), kept.mark or Tip())),
+            lost=self.damage.lost,
+        )
         self._closed = False
         self._written_parts: frozenset[tuple[int, int]] = frozenset()
         self._sent: _Sent | None = None
-        self._record: bytes | None = kept.record or None
         self._claims: list[bytes] = []
         self._touches, self._told = Tally(), 0
-        self._spills, self._moving = Spill(), threading.Lock()
+        self._moving = threading.Lock()
         self.news: News | None = None
-        self.totals = Totals(keep, kept.id, min((b.min_us for b in kept.blocks), default=None))
-        shelves = shelves_of(kept.blocks)
-        for gap in (shelf for shelf in shelves if shelf.info is None):
-            log.warning("%s: %s", keep.url, self._named(gap, "are missing"))
-        self._begin(tuple(shelves), [])
-
-    def _named(self, place: Place, what: str) -> str:
-        return f"experiment {self.id!r}: events {place.first_seq} to {place.last_seq} {what}"
+        self._begin(tuple(shelves_of(kept.blocks, self.damage.missing)), [])
 
     def _begin(self, shelves: tuple[Shelf, ...], parts: list[Columns]) -> None:
         by_end = State().by_end
@@ -185,19 +178,22 @@ class KeptStore(WalkedStore, Lasting):
         numbered = [self._spelling.numbered(columns) for columns in new]
         numbers = {n for part in new for n in np.unique(part.trial).tolist()} - {0}
         record, trials = (None, ()) if self.news is None else self.news(numbers)
-        self._sent = _Sent(
-            upto_seq=new[-1].last_seq if new else before,
-            shelves=shelves,
-            parts=frozenset((part.first_seq, part.last_seq) for part in parts),
-            record=record,
-            touches=touches,
-        )
         rollups = await self._rollups(state, new)
         words = self._spelling.news()
         changed = record != self._record
         if not (numbered or words or trials or changed or rollups):
             self._told = touches
             return None
+        written = frozenset(number for number, _ in trials)
+        tip = self._tip_with(new[-1].last_seq if new else before, written)
+        self._sent = _Sent(
+            shelves=shelves,
+            parts=frozenset((part.first_seq, part.last_seq) for part in parts),
+            record=record,
+            touches=touches,
+            trials=written,
+            tip=tip,
+        )
         return ExperimentChange(
             id=self.id,
             record=record if changed else None,
@@ -206,19 +202,18 @@ class KeptStore(WalkedStore, Lasting):
             parts=tuple(numbered),
             rollups=rollups,
             forget_rollups=self.totals.voided,
+            tip=tip,
         )
 
-    async def _rollups(self, state: State, new: Sequence[Columns]) -> tuple[Rollup, ...]:
-        """Roll-ups with what is new; what cannot be counted costs them, and no event."""
-        try:
-            self.totals.saw(new)
-            return await self.totals.rollups(await self._uncounted(state, new))
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - figures that can be had from the events
-            log.warning("experiment %r is kept without roll-ups: %s", self.id, placed(error))
-            self.totals.end()
-            return ()
+    def _tip_with(self, upto_seq: int, trials: frozenset[int]) -> Tip:
+        """How far it goes once these are written."""
+        return Tip(
+            commit=self._tip.commit + 1,
+            last_seq=max(self.written_seq, upto_seq),
+            words=self._spelling.numbers,
+            trials=self._tip.trials + len(trials - self._trials),
+            lost=self._tip.lost,
+        )
 
     def _next_shelves(self, state: State) -> tuple[Shelf, ...]:
         """Sealed segments that are not written, the oldest, as many as one transaction takes."""
@@ -228,18 +223,6 @@ class KeptStore(WalkedStore, Lasting):
                 found.append(place)
                 rows += place.last_seq - place.first_seq + 1
         return tuple(found)
-
-    async def _uncounted(self, state: State, new: Sequence[Columns]) -> list[Columns]:
-        """Rows that roll-ups do not count yet: what is new; while they are made anew, some of what is old."""
-        seq = self.totals.upto_seq
-        if not self.totals.wanted or seq >= self.written_seq:
-            return behind(new, seq) if self.totals.wanted else []
-        found: list[Columns] = []
-        for place in state.segments_after(seq):
-            if place.last_seq > self.written_seq or sum(map(len, found)) >= ANEW_ROWS:
-                break
-            found.append((await self._in_hand(place)).columns)
-        return behind(found, seq)
 
     def _columns(self, shelf: Shelf) -> Columns:
         held = shelf.held  # an emitter may spill it in this moment
@@ -254,7 +237,8 @@ class KeptStore(WalkedStore, Lasting):
         if sent is None:
             return
         # First what nothing can keep from being so: it is on the disk, whatever fails below.
-        self.written_seq = max(self.written_seq, sent.upto_seq)
+        self.written_seq, self._tip = sent.tip.last_seq, sent.tip
+        self._trials |= sent.trials
         self._told = sent.touches
         self._written_parts, self._record = sent.parts, sent.record
         self.room.set()
@@ -279,62 +263,6 @@ class KeptStore(WalkedStore, Lasting):
         if shelf.spilled is not None:
             self.spilled_rows -= shelf.last_seq - shelf.first_seq + 1
             shelf.spilled = None
-
-    # -- reading --------------------------------------------------------------------------------
-
-    async def _in_hand(self, place: Place) -> Segment:
-        """The open rows and what was read lately are in hand; the others are fetched."""
-        if isinstance(place, Segment):
-            await checkpoint()
-            return place
-        assert isinstance(place, Shelf)  # noqa: S101 - nothing else is sealed here
-        found = place.held or self._hands.get(place)
-        if found is not None:
-            await checkpoint()
-            return found
-        if place.spilled is not None:
-            return Segment(self._spills.get(place.spilled))
-        if place.info is None:
-            raise StoreDamaged(self._keep.url, self._named(place, "are missing"))
-        columns = await self._keep.load(self.id, place.info)
-        segment = Segment(self._spelling.localised(columns))
-        self._hands.put(segment)
-        return segment
-
-    async def buckets(self, level_s: int) -> dict[int, Bucket] | None:
-        """See `BucketStore.buckets`; what waits to be written is counted in."""
-        if not await self._rolled_up():
-            return None
-        found: dict[int, Bucket] = {}
-        async with self._writer.paused():
-            mark, state = await self.totals.count(self.written_seq), self._state
-            if mark is None:
-                return None
-            async for page in self.totals.between(level_s, mark.origin_us, state.max_us + 1):
-                found |= page
-        for place in state.segments_after(mark.upto_seq):
-            if place.min_us < mark.origin_us:
-                return None
-            (part,) = behind([(await self._in_hand(place)).columns], mark.upto_seq)
-            found = merged(found, counted(part, mark.origin_us, level_s))
-        return found
-
-    async def _rolled_up(self) -> bool:
-        """Whether roll-ups count all that is on the disk; of an experiment that is written they are made to."""
-        totals = self.totals
-        await totals.check(self.written_seq, self._state.max_us)
-        if self.id not in self._writer.members:
-            return totals.upto_seq == self.written_seq
-        totals.wanted = not totals.ended
-        while totals.wanted and totals.upto_seq < self.written_seq:
-            if await self.settled() is not None:
-                return False
-        return totals.wanted
-
-    async def settled(self) -> StoreError | None:
-        """See `Lasting.settled`; what is beside the events is written too."""
-        self._writer.touch(self.id)
-        return await super().settled()
 
     async def close(self, *, delete: bool = False) -> None:
         """Commit and take nothing more; with `delete` forget the experiment and all it has."""

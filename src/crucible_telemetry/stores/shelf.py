@@ -1,5 +1,6 @@
 """What stands in memory for segments that are on a disk, and the few that are in hand."""
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -46,20 +47,18 @@ Run = tuple[int, int]
 """First and last seq. Both: small blocks at the end are joined, and then begin where a longer one does."""
 
 
-def shelves_of(blocks: Sequence[BlockInfo]) -> list[Shelf]:
-    """A shelf for each block, and where blocks are missing one that nothing can be fetched from.
+def shelves_of(blocks: Sequence[BlockInfo], missing: Sequence[Run]) -> list[Shelf]:
+    """A shelf for each block, and for each run that is missing one that nothing can be fetched from.
 
     What is missing is taken to lie, in time, between its neighbours: other times read as ever.
     """
-    found: list[Shelf] = []
-    for block in blocks:
-        shelf = Shelf.written(block)
-        first = found[-1].last_seq + 1 if found else 1
-        if block.first_seq > first:
-            ends_us = (found[-1].max_us + 1 if found else shelf.min_us, shelf.min_us - 1)
-            span_us = (min(ends_us), max(ends_us))
-            found.append(Shelf(first, block.first_seq - 1, span_us, None))
-        found.append(shelf)
+    found = [Shelf.written(block) for block in blocks]
+    for first, last in missing:
+        at = bisect_left(found, first, key=lambda shelf: shelf.first_seq)
+        ends_us = [shelf.max_us + 1 for shelf in found[at - 1 : at] if at]
+        ends_us += [shelf.min_us - 1 for shelf in found[at : at + 1]]
+        span_us = (min(ends_us, default=0), max(ends_us, default=0))
+        found.insert(at, Shelf(first, last, span_us, None))
     return found
 
 

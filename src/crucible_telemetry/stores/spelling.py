@@ -4,7 +4,7 @@ Shapes are numbered per process on the way; a file keeps them by numbers of its 
 order they came. Number 0 is the generic shape, whose rows carry their own keys.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from typing import Any, Final
 
 import numpy as np
@@ -13,27 +13,41 @@ from numpy.typing import NDArray
 from crucible_telemetry.events.columns import Columns, Payload
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.shape import SHAPES, ShapeTable, decode_rows, encode
+from crucible_telemetry.stores.damage import KINDS, NAMED, runs_of
 from crucible_telemetry.stores.keeping import Word
 
-KINDS: Final = ("shape", "model", "error")
+DAMAGED: Final = "crucible.damaged"
+"""What stands for a word that is damaged, where somebody reads on all the same."""
+NOTHING: Final[Mapping[str, frozenset[int]]] = {}
 
 
 class Spelling:
     """Translates columns to the experiment's numbers and back; knows which words are not written yet."""
 
-    def __init__(self, reader: Any, words: list[Word], shapes: ShapeTable = SHAPES) -> None:
+    def __init__(
+        self,
+        reader: Any,
+        words: list[Word],
+        shapes: ShapeTable = SHAPES,
+        damaged: Mapping[str, frozenset[int]] = NOTHING,
+    ) -> None:
         self._reader, self._shapes = reader, shapes
+        self._damaged = damaged
         self._kept: list[tuple[Any, ...]] = [("", (), ())]
         self._number: dict[int, int] = {GENERIC_SHAPE: 0}
         self._local: list[int | None] = [GENERIC_SHAPE]
-        self._written = {"shape": 1, "model": 1, "error": 1}
-        for word in words:
+        self._written = dict.fromkeys(KINDS, 1)
+        self._sent = self._written
+        for word in sorted((*words, *_stand_ins(damaged)), key=lambda word: word.number):
             self._learn(word)
 
     def _learn(self, word: Word) -> None:
         """A word that was written before: words come in the order of their numbers."""
         self._written[word.kind] = word.number + 1
-        if word.kind == "shape":
+        if word.kind == "shape" and word.word is None:
+            self._kept.append((DAMAGED, None, None))
+            self._local.append(None)
+        elif word.kind == "shape":
             name, numbers, words = word.word
             shape = self._shapes.intern(name, tuple(numbers), tuple(words))
             self._kept.append((name, tuple(numbers), tuple(words)))
@@ -75,7 +89,26 @@ class Spelling:
         """The news given last are on the disk."""
         self._written = self._sent
 
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The greatest number by kind, with the news given last."""
+        return {kind: count - 1 for kind, count in self._sent.items() if count > 1}
+
     # -- from the disk --------------------------------------------------------------------------
+
+    def unreadable(self, columns: Columns, trials: AbstractSet[int] | None) -> str | None:
+        """Which of these rows use words that are damaged, or trials that are none of `trials`; None: no row does."""
+        bad = np.zeros(len(columns), np.bool_)
+        for kind, numbers in self._damaged.items():
+            bad |= np.isin(getattr(columns, kind), list(numbers))
+        if trials is not None:
+            bad |= ~np.isin(columns.trial, [0, *trials])
+        if not bad.any():
+            return None
+        runs = runs_of(columns.seqs(np.flatnonzero(bad)).tolist())
+        which = ", ".join(f"{first} to {last}" for first, last in runs[:NAMED])
+        more = f" and {len(runs) - NAMED:,} more runs" if len(runs) > NAMED else ""
+        return f"{which}{more}: shapes, models, error types or trials that they name are damaged"
 
     def localised(self, columns: Columns) -> Columns:
         """The same rows, their shapes by this process's numbers."""
@@ -116,10 +149,23 @@ def _generic(
     return again
 
 
-def _spelled(row: bytes, name: str, numbers: tuple[str, ...], words: tuple[str, ...]) -> bytes:
-    """A row with its keys in it."""
+def _stand_ins(damaged: Mapping[str, frozenset[int]]) -> Iterator[Word]:
+    """In the places of words that are damaged, so that the others keep their numbers."""
+    for kind, numbers in damaged.items():
+        for number in numbers:
+            marked = f"{DAMAGED} {number}"
+            word = {"shape": None, "model": (None, marked), "error": marked}[kind]
+            yield Word(kind, number, word)
+
+
+def _spelled(
+    row: bytes, name: str, numbers: tuple[str, ...] | None, words: tuple[str, ...] | None
+) -> bytes:
+    """A row with its keys in it; without keys its values are kept as a list."""
     values = decode_rows([row])[0]
     at_us, _, trial, link, *rest = values
+    if numbers is None or words is None:
+        return encode((at_us, GENERIC_SHAPE, trial, link, name, {}, {"values": rest}))
     split = len(numbers)
     return encode((
         at_us, GENERIC_SHAPE, trial, link, name,

@@ -3,14 +3,10 @@
 Events are blocks (`blocks.py`), up to eight thousand to a row: a commit is a few statements however many
 events it holds, so that the writing thread does not fight the event loop for the interpreter (measured:
 row by row every statement gives the interpreter up, and takes up to 5 ms to get it back).
-
-Tables: `experiments` (id, name, state, started_us, record), `words` (shapes, models and error types by
-number), `trials`, `blocks` (events), `rollups`. Records and words are msgpack. `PRAGMA application_id`
-says that a file is ours, `user_version` which format it has.
+Beside the file and its journal lie its marks (`marks.py`).
 """
 
-import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -19,48 +15,38 @@ import msgspec
 
 from crucible_telemetry.errors import StoreDamaged, StoreError, StoreRefused, StoreUnavailable
 from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.stores import paths
-from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest, encoded, info_of
-from crucible_telemetry.stores.keeping import (
-    Change,
-    ExperimentChange,
-    KeptExperiment,
-    RecordHead,
-    Rollup,
-    Word,
+from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest
+from crucible_telemetry.stores.keeping import Change, KeptExperiment, Mark, Rollup
+from crucible_telemetry.stores.marks import Marks
+from crucible_telemetry.stores.seals import unsealed
+from crucible_telemetry.stores.sqlite_file import (
+    APPLICATION_ID,
+    FORMAT,
+    TABLES,
+    abandon,
+    make_if_empty,
+    transaction,
+)
+from crucible_telemetry.stores.sqlite_rows import (
+    all_kept,
+    kept_one,
+    numbers_of,
+    replace_record,
+    whole,
+    write_block,
+    write_small,
 )
 from crucible_telemetry.stores.worker import Worker
 
 T = TypeVar("T")
 Durability = Literal["normal", "full"]
 
-FORMAT: Final = 1
-APPLICATION_ID: Final = 0x43525543
-"""``CRUC``."""
 OPEN_BUSY_MS: Final = 5_000
 """How long opening waits for another process that holds the file."""
 BUSY_MS: Final = 500
 """How long a write does; it is tried again, and who waits for it is told so within a second."""
-SCHEMA: Final = """
-CREATE TABLE experiments (
-  id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, started_us INTEGER NOT NULL,
-  record BLOB NOT NULL);
-CREATE TABLE words (
-  experiment TEXT NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL, word BLOB NOT NULL,
-  PRIMARY KEY (experiment, kind, number)) WITHOUT ROWID;
-CREATE TABLE trials (
-  experiment TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL,
-  PRIMARY KEY (experiment, number)) WITHOUT ROWID;
-CREATE TABLE blocks (
-  experiment TEXT NOT NULL, first_seq INTEGER NOT NULL, rows INTEGER NOT NULL, min_us INTEGER NOT NULL,
-  max_us INTEGER NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL);
-CREATE UNIQUE INDEX blocks_by_seq ON blocks (experiment, first_seq, rows, min_us, max_us, digest);
-CREATE TABLE rollups (
-  experiment TEXT NOT NULL, level_s INTEGER NOT NULL, start_us INTEGER NOT NULL, cells BLOB NOT NULL,
-  PRIMARY KEY (experiment, level_s, start_us)) WITHOUT ROWID;
-"""
-_TABLES: Final = {"words": "experiment", "trials": "experiment", "blocks": "experiment",
-                  "rollups": "experiment", "experiments": "id"}  # fmt: skip
 _RETRY: Final = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError)
 
 
@@ -73,6 +59,9 @@ class SqliteKeep:
         self.path, self._durability = path, durability
         self._writing: apsw.Connection | None = None
         self._reading: apsw.Connection | None = None
+        self._marks = Marks(path)
+        self._numbers: dict[str, int] = {}
+        """Rows of experiments, by id."""
         self._writer_thread = Worker("crucible-sqlite-writer")
         self._reader_thread = Worker("crucible-sqlite-reader")
 
@@ -109,7 +98,16 @@ class SqliteKeep:
         rows: list[Any] = await self._as_reader(
             lambda: self._reader().execute(query, values).fetchall()
         )
-        return [Rollup(level_s, start_us, cells) for start_us, cells in rows]
+        return [
+            Rollup(level_s, start_us, self._unsealed(cells, experiment_id, level_s, start_us))
+            for start_us, cells in rows
+        ]
+
+    def _unsealed(self, cells: bytes, experiment_id: str, level_s: int, start_us: int) -> bytes:
+        value = unsealed(cells, "rollup", experiment_id, level_s, start_us)
+        if value is None:
+            raise StoreDamaged(self.url, f"experiment {experiment_id!r}: a roll-up is damaged")
+        return value
 
     async def forget(self, experiment_id: str) -> None:
         """See `Keep.forget`."""
@@ -129,8 +127,9 @@ class SqliteKeep:
         """See `Keep.disown`."""
         for connection in (self._reading, self._writing):
             if connection is not None:
-                _abandon(connection)
+                abandon(connection)
         self._reading = self._writing = None
+        self._marks.disown()
 
     # -- in the threads -------------------------------------------------------------------------
 
@@ -150,7 +149,7 @@ class SqliteKeep:
             raise StoreDamaged(self.url, f"a row is not as it was written: {error}") from error
         except apsw.NotADBError as error:
             raise StoreRefused(self.url, "is no SQLite database") from error
-        except apsw.CorruptError as error:
+        except (apsw.CorruptError, UnicodeDecodeError) as error:
             raise StoreDamaged(self.url, str(error)) from error
         except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
             raise StoreRefused(self.url, f"cannot be written: {error}") from error
@@ -161,16 +160,30 @@ class SqliteKeep:
 
     def _open(self) -> list[KeptExperiment]:
         paths.make_ready(self.path, self.url)
+        marks = self._marks.read()  # first: what comes after is no loss
         writing = self._writing = self._connected()
         paths.check_written(writing, self.url)
-        _make_if_empty(writing)
+        make_if_empty(writing)
         self._check_format(writing)
         writing.execute("PRAGMA journal_mode=WAL")
         level = "FULL" if self._durability == "full" else "NORMAL"
         writing.execute(f"PRAGMA synchronous={level}")
         self._reading = self._connected()
         writing.set_busy_timeout(BUSY_MS)
-        return all_kept(writing)
+        kept = all_kept(writing, marks)
+        wrong = whole(writing)
+        if wrong is not None:
+            log.warning("%s: the table of experiments is damaged: %s", self.url, wrong)
+        self._told_lost(marks.keys() - {one.id for one in kept}, marks)
+        return kept
+
+    def _told_lost(self, ids: AbstractSet[str], marks: Mapping[str, Mark]) -> None:
+        """Experiments of which nothing is left."""
+        for one in ids:
+            log.warning(
+                "%s: experiment %r is lost: its events 1 to %d were committed and nothing of it is there",
+                self.url, one, marks[one].last_seq,
+            )  # fmt: skip
 
     def _connected(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path))
@@ -183,67 +196,57 @@ class SqliteKeep:
         if application != APPLICATION_ID:
             raise StoreRefused(self.url, "is a database of another program")
         if found != FORMAT:
-            raise StoreRefused(
-                self.url, f"has format {found}; this version reads {FORMAT}: update the library"
-            )
+            way = "update the library" if found > FORMAT else "archive it with the version of it"
+            raise StoreRefused(self.url, f"has format {found}; this version reads {FORMAT}: {way}")
 
     def _write(self, change: Change) -> list[list[BlockInfo]]:
         connection, infos = self._writer(), []
-        with connection:
+        with transaction(connection):
             for one in change:
-                self._write_small(connection, one)
-                infos.append([_write_block(connection, one.id, part) for part in one.parts])
+                write_small(connection, one)
+                infos.append([write_block(connection, one.id, part) for part in one.parts])
+        self._mark(change)
         return infos
 
-    def _write_small(self, connection: apsw.Connection, one: ExperimentChange) -> None:
-        pack = msgspec.msgpack.encode
-        if one.record is not None:
-            head = msgspec.msgpack.decode(one.record, type=RecordHead)
-            connection.execute(
-                "INSERT INTO experiments VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, record = excluded.record",
-                (one.id, head.name, head.state, head.started_us, one.record),
-            )
-        connection.executemany(
-            "INSERT OR REPLACE INTO words VALUES (?, ?, ?, ?)",
-            [(one.id, word.kind, word.number, pack(word.word)) for word in one.words],
-        )
-        connection.executemany(
-            "INSERT OR REPLACE INTO trials VALUES (?, ?, ?)",
-            [(one.id, number, record) for number, record in one.trials],
-        )
-        if one.forget_rollups:
-            connection.execute("DELETE FROM rollups WHERE experiment = ?", (one.id,))
-        connection.executemany(
-            "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?)",
-            [(one.id, rollup.level_s, rollup.start_us, rollup.cells) for rollup in one.rollups],
-        )
+    def _mark(self, change: Change) -> None:
+        """Say outside the journal how far it went: see `marks.py`."""
+        tips = {one.id: one.tip for one in change if one.tip is not None}
+        new = tips.keys() - self._numbers.keys()
+        self._numbers |= numbers_of(self._writer(), new)
+        self._marks.write({
+            self._numbers[one]: (one, Mark(commit=tip.commit, last_seq=tip.last_seq))
+            for one, tip in tips.items()
+            if one in self._numbers
+        })  # fmt: skip
 
     def _claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
-        state = msgspec.msgpack.decode(record, type=RecordHead).state
-        self._writer().execute(
-            "UPDATE experiments SET state = ?, record = ? WHERE id = ? AND record = ?",
-            (state, record, experiment_id, before),
-        )
-        return _kept(self._writer(), experiment_id)
+        replace_record(self._writer(), experiment_id, before, record)
+        return kept_one(self._writer(), experiment_id, self._marks.read().get(experiment_id))
 
     def _load(self, experiment_id: str, block: BlockInfo) -> Columns:
         named = f"experiment {experiment_id!r}, events {block.first_seq} to {block.last_seq}"
-        query = "SELECT data FROM blocks WHERE experiment = ? AND first_seq = ?"
-        try:
-            data = self._reader().execute(query, (experiment_id, block.first_seq)).get
-        except apsw.CorruptError as error:
-            raise StoreDamaged(self.url, f"{named}: {error}") from error
-        if data is None:
-            raise StoreDamaged(self.url, f"{named}: not there")
-        if digest(data) != block.digest:
-            raise StoreDamaged(self.url, f"{named}: not as they were written (digest differs)")
-        return decoded(data)
+        data, why = None, "not there"
+        # By its index, and where that is damaged by looking through the table.
+        for how in ("", "NOT INDEXED"):
+            query = f"SELECT data FROM blocks {how} WHERE experiment = ? AND first_seq = ?"  # noqa: S608 - our own words
+            try:
+                data = self._reader().execute(query, (experiment_id, block.first_seq)).get
+            except apsw.CorruptError as error:
+                why = str(error)
+            if data is not None and digest(data) == block.digest:
+                return decoded(data)
+        if data is not None:
+            why = "not as they were written (digest differs)"
+        raise StoreDamaged(self.url, f"{named}: {why}")
 
     def _forget(self, experiment_id: str) -> None:
         connection = self._writer()
-        with connection:
-            for table, column in _TABLES.items():
+        numbers = numbers_of(connection, [experiment_id])
+        # The mark first: a process that is killed in between misses nothing.
+        self._marks.write({number: (one, None) for one, number in numbers.items()})
+        self._numbers.pop(experiment_id, None)
+        with transaction(connection):
+            for table, column in TABLES.items():
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (experiment_id,))  # noqa: S608 - our own names
 
     def _close_reading(self) -> None:
@@ -255,6 +258,7 @@ class SqliteKeep:
         connection, self._writing = self._writing, None
         if connection is not None:
             connection.close()
+        self._marks.close()
 
     def _writer(self) -> apsw.Connection:
         if self._writing is None:
@@ -274,74 +278,3 @@ class SqliteKeep:
             "file_bytes": self.path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         }
-
-
-def _is_empty(connection: apsw.Connection) -> bool:
-    """Whether nobody has made anything of the file yet."""
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").get
-    return not tables and not connection.pragma("user_version")
-
-
-def _abandon(connection: apsw.Connection) -> None:
-    """Never close it: closing in a child of `fork` could fold the parent's journal into the file."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
-
-def _make_if_empty(connection: apsw.Connection) -> None:
-    if not _is_empty(connection):
-        return
-    # Immediate, and looked at again inside: another process may make it in this moment.
-    connection.execute("BEGIN IMMEDIATE")
-    with connection:
-        if _is_empty(connection):
-            connection.execute(SCHEMA)
-            connection.pragma("application_id", APPLICATION_ID)
-            connection.pragma("user_version", FORMAT)
-    connection.execute("COMMIT")
-
-
-def all_kept(connection: apsw.Connection) -> list[KeptExperiment]:
-    """The experiments in the order they were started."""
-    ids = [row[0] for row in connection.execute("SELECT id FROM experiments ORDER BY rowid")]
-    return [_kept(connection, one) for one in ids]
-
-
-def _kept(connection: apsw.Connection, one: str) -> KeptExperiment:
-    get: Callable[..., Any] = connection.execute
-    unpack = msgspec.msgpack.decode
-    return KeptExperiment(
-        id=one,
-        record=get("SELECT record FROM experiments WHERE id = ?", (one,)).get,
-        words=[
-            Word(kind, number, unpack(word))
-            for kind, number, word in get(
-                "SELECT kind, number, word FROM words WHERE experiment = ? ORDER BY kind, number",
-                (one,),
-            )
-        ],
-        trials=get(
-            "SELECT number, record FROM trials WHERE experiment = ? ORDER BY number", (one,)
-        ).fetchall(),
-        blocks=[
-            BlockInfo(first_seq=first, rows=rows, min_us=low, max_us=high, digest=mark)
-            for first, rows, low, high, mark in get(
-                "SELECT first_seq, rows, min_us, max_us, digest FROM blocks INDEXED BY blocks_by_seq"
-                " WHERE experiment = ? ORDER BY first_seq",
-                (one,),
-            )
-        ],
-    )
-
-
-def _write_block(connection: apsw.Connection, one: str, columns: Columns) -> BlockInfo:
-    block = encoded(columns)
-    info = info_of(columns, block)
-    connection.execute(
-        "DELETE FROM blocks WHERE experiment = ? AND first_seq BETWEEN ? AND ?",
-        (one, info.first_seq, info.last_seq),
-    )
-    connection.execute(
-        "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (one, info.first_seq, info.rows, info.min_us, info.max_us, info.digest, block),
-    )
-    return info

@@ -11,7 +11,8 @@ import apsw
 from crucible_telemetry.errors import StoreRefused
 from crucible_telemetry.stores import paths
 from crucible_telemetry.stores.keeping import KeptExperiment
-from crucible_telemetry.stores.sqlite import OPEN_BUSY_MS, SqliteKeep, all_kept
+from crucible_telemetry.stores.sqlite import OPEN_BUSY_MS, SqliteKeep
+from crucible_telemetry.stores.sqlite_rows import all_kept
 
 
 class SqliteView(SqliteKeep):
@@ -23,6 +24,7 @@ class SqliteView(SqliteKeep):
 
     def _open_view(self) -> list[KeptExperiment]:
         paths.check_read(self.path, self.url)
+        marks = self._marks.read()
         try:
             self._reading = _begun(str(self.path), apsw.SQLITE_OPEN_READONLY)
         except (apsw.CantOpenError, apsw.ReadOnlyError):
@@ -32,7 +34,7 @@ class SqliteView(SqliteKeep):
             uri = f"{self.path.resolve().as_uri()}?immutable=1"
             self._reading = _begun(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
         self._check_format(self._reading)
-        return all_kept(self._reading)
+        return all_kept(self._reading, marks)
 
     def _writer(self) -> apsw.Connection:
         raise StoreRefused(self.url, "is open to be read only")

@@ -14,7 +14,9 @@ import numpy as np
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
+from crucible_telemetry.errors import StoreDamaged
 from crucible_telemetry.events.columns import Columns
+from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.metrics.rollups import (
     LEVELS_S,
     US_PER_S,
@@ -42,10 +44,11 @@ Key = tuple[int, int]
 
 
 class Mark(Struct, frozen=True, array_like=True):
-    """What roll-ups count: events up to `upto_seq`; buckets begin at `origin_us`."""
+    """What roll-ups count: `events` events up to `upto_seq`; buckets begin at `origin_us`."""
 
     origin_us: int
     upto_seq: int
+    events: int
 
 
 class Totals:
@@ -80,7 +83,10 @@ class Totals:
         """Find out what those on the disk count, once; `last_us`: the time of the last event there."""
         if self.known:
             return
-        self.mark = await self._mark()
+        try:
+            self.mark = await self._mark()
+        except StoreDamaged as damage:
+            self._give_up(damage)
         self.known, self.wanted = True, self.upto_seq == written_seq
         if self.mark is not None:
             origin_us = self.mark.origin_us
@@ -110,12 +116,50 @@ class Totals:
         if self.mark is not None and self.first_us < self.mark.origin_us:
             self._void()
 
+    async def whole(
+        self, level_s: int, written_seq: int, last_us: int
+    ) -> tuple[Mark, dict[int, Bucket]] | None:
+        """All buckets of a level, and what they count; None when that is not all that is written.
+
+        Damaged ones are told of and made anew when they are asked for again: events tell the same.
+        """
+        found: dict[int, Bucket] = {}
+        try:
+            mark = await self.count(written_seq)
+            if mark is None:
+                return None
+            async for page in self.between(level_s, mark.origin_us, last_us + 1):
+                found |= page
+        except StoreDamaged as damage:
+            self._give_up(damage)
+            return None
+        events = sum(bucket.events for bucket in found.values())
+        if events == mark.events:
+            return mark, found
+        reason = f"experiment {self._id!r}: roll-ups of {mark.events} events count {events}"
+        self._give_up(StoreDamaged(self._keep.url, reason))
+        return None
+
+    def _give_up(self, damage: StoreDamaged) -> None:
+        log.warning("%s; they are made anew from the events", damage)
+        self._void()
+
     async def rollups(self, fresh: Sequence[Columns]) -> tuple[Rollup, ...]:
         """The buckets as they are with these rows, which follow `upto_seq`; asked again it says the same."""
         if not fresh or self.first_us is None:
             return ()
-        origin_us = self.first_us if self.mark is None else self.mark.origin_us
-        self._sent_mark = Mark(origin_us, fresh[-1].last_seq)
+        try:
+            return await self._with(fresh, self.first_us)
+        except StoreDamaged as damage:
+            self._give_up(damage)
+            self._sent, self._sent_mark = {}, None
+            return ()
+
+    async def _with(self, fresh: Sequence[Columns], first_us: int) -> tuple[Rollup, ...]:
+        origin_us, events = first_us, sum(map(len, fresh))
+        if self.mark is not None:
+            origin_us, events = self.mark.origin_us, self.mark.events + events
+        self._sent_mark = Mark(origin_us, fresh[-1].last_seq, events)
         minutes: dict[int, Bucket] = {}
         for part in fresh:
             minutes = merged(minutes, counted(part, origin_us, LEVELS_S[0]))

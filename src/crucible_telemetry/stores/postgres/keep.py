@@ -1,20 +1,19 @@
 """PostgreSQL as a `Keep`: see `stores/keeping.py` for what each verb promises."""
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import anyio
-import msgspec
+from msgspec.structs import replace
 
 from crucible_telemetry.errors import StoreDamaged, StoreRefused
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.runtime.aside import AsideLoop
 from crucible_telemetry.stores.blocks import BlockInfo, digest, encoded
-from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup, Word
+from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup
 from crucible_telemetry.stores.postgres import rows, schema, writing
-from crucible_telemetry.stores.postgres.about import about, has_hypertable, licence_of
+from crucible_telemetry.stores.postgres.reading import all_kept
 from crucible_telemetry.stores.postgres.server import (
     LONG_S,
     Address,
@@ -22,6 +21,7 @@ from crucible_telemetry.stores.postgres.server import (
     driver,
     new_lock,
 )
+from crucible_telemetry.stores.seals import unsealed
 
 T = TypeVar("T")
 
@@ -52,8 +52,8 @@ class PostgresKeep:
     def _begin(self) -> None:
         self._writing = Connection(self._address, lock=self._lock)
         self._reading = Connection(self._address)
-        self._chunked = False
-        """Whether events are in a hypertable of TimescaleDB."""
+        self.timescale: str | None = None
+        """Version and licence of TimescaleDB, when events are in its hypertable."""
 
     @property
     def url(self) -> str:
@@ -79,9 +79,7 @@ class PostgresKeep:
 
         async def work(connection: Any) -> list[list[BlockInfo]]:
             async with connection.transaction():
-                return await writing.write(
-                    connection, change, self._lock, self.url, chunked=self._chunked
-                )
+                return await writing.write(connection, change, self._lock, self.url)
 
         return await self._call(self._writing, work)
 
@@ -102,7 +100,16 @@ class PostgresKeep:
             " WHERE id = $1) AND level_s = $2 AND start_us >= $3 AND start_us < $4 ORDER BY start_us"
         )
         found = await self._fetch(query, experiment_id, level_s, since_us, until_us)
-        return [Rollup(level_s, start_us, cells) for start_us, cells in found]
+        return [
+            Rollup(level_s, start_us, self._unsealed(cells, experiment_id, level_s, start_us))
+            for start_us, cells in found
+        ]
+
+    def _unsealed(self, cells: bytes, experiment_id: str, level_s: int, start_us: int) -> bytes:
+        value = unsealed(cells, "rollup", experiment_id, level_s, start_us)
+        if value is None:
+            raise StoreDamaged(self.url, f"experiment {experiment_id!r}: a roll-up is damaged")
+        return value
 
     async def forget(self, experiment_id: str) -> None:
         """See `Keep.forget`."""
@@ -112,7 +119,7 @@ class PostgresKeep:
                 number = await connection.fetchval(
                     "DELETE FROM experiments WHERE id = $1 RETURNING number", experiment_id
                 )
-                for table in (*_TABLES, *(["strewn_rows"] if self._chunked else [])):
+                for table in _TABLES:
                     await connection.execute(
                         f"DELETE FROM {table} WHERE experiment = $1",  # noqa: S608 - our own names
                         number,
@@ -135,8 +142,19 @@ class PostgresKeep:
         self._begin()
 
     async def about(self) -> dict[str, Any]:
-        """What the server says of itself and of the tables, for `crucible doctor`: see `about.py`."""
-        return await self._call(self._reading, lambda c: about(c, self._address.schema))
+        """Version of the server and of TimescaleDB, and bytes of the tables, for `crucible doctor`."""
+        version = (await self._fetch("SELECT current_setting('server_version')"))[0][0]
+        sizes = await self._fetch(
+            "SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c"
+            " WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r' ORDER BY 2 DESC",
+            self._address.quoted_schema,
+        )
+        return {
+            "server": f"PostgreSQL {version}",
+            "timescaledb": self.timescale or "no",
+            "schema": self._address.schema,
+            "bytes": dict(sizes),
+        }
 
     # -- on the loop beside ---------------------------------------------------------------------
 
@@ -156,7 +174,7 @@ class PostgresKeep:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MAKING)
             await self._check_format(connection)
-        self._chunked = await has_hypertable(connection)
+        self.timescale = await timescale_of(connection)
         return await all_kept(connection)
 
     async def _check_format(self, connection: Any) -> None:
@@ -175,22 +193,28 @@ class PostgresKeep:
     async def _check_version(self, connection: Any) -> None:
         found = await connection.fetchval("SELECT format FROM keep")
         if found != schema.FORMAT:
+            way = (
+                "update the library"
+                if found > schema.FORMAT
+                else "archive it with the version of it"
+            )
             raise StoreRefused(
-                self.url,
-                f"has format {found}; this version reads {schema.FORMAT}: update the library",
+                self.url, f"has format {found}; this version reads {schema.FORMAT}: {way}"
             )
 
 
 async def _make(connection: Any) -> None:
     """Tables, and what TimescaleDB adds where it is there."""
     await connection.execute(schema.TABLES)
-    licence = await licence_of(connection)
+    licence = await connection.fetchval(
+        "SELECT current_setting('timescaledb.license', true) FROM pg_extension"
+        " WHERE extname = 'timescaledb'"
+    )
     if licence is None or not await _tried(connection, schema.HYPERTABLE):
         await connection.execute(schema.PLAIN)
     elif licence == "timescale":
         for statements in (schema.COMPRESSION, *schema.AGGREGATES):
             await _tried(connection, statements)
-    await connection.execute(schema.EVENTS)
 
 
 async def _tried(connection: Any, statements: str) -> bool:
@@ -202,6 +226,20 @@ async def _tried(connection: Any, statements: str) -> bool:
         log.warning("TimescaleDB: %s", error)
         return False
     return True
+
+
+async def timescale_of(connection: Any) -> str | None:
+    """Version and licence of TimescaleDB, when events are in its hypertable."""
+    has = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+    version = await connection.fetchval(has)
+    if version is None:
+        return None
+    hyper = await connection.fetchval(
+        "SELECT count(*) FROM timescaledb_information.hypertables"
+        " WHERE hypertable_schema = current_schema() AND hypertable_name = 'event_rows'"
+    )
+    licence = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
+    return f"{version} ({licence})" if hyper else None
 
 
 async def _claimed(connection: Any, url: str, claim: writing.Claim, lock: int) -> KeptExperiment:
@@ -216,46 +254,7 @@ async def _claimed(connection: Any, url: str, claim: writing.Claim, lock: int) -
     found = await all_kept(connection, claim.id)
     if not found:
         raise StoreRefused(url, f"experiment {claim.id!r} is not there any more")
-    return msgspec.structs.replace(found[0], held=held)
-
-
-async def all_kept(connection: Any, experiment_id: str | None = None) -> list[KeptExperiment]:
-    """One or all, in the order they were started: four queries, however many experiments."""
-    found = await connection.fetch(
-        f"SELECT x.number, x.id, x.record, {writing.HELD} AS held FROM experiments x"  # noqa: S608 - our own names
-        " WHERE x.record IS NOT NULL AND ($1::text IS NULL OR x.id = $1) ORDER BY x.number",
-        experiment_id,
-    )
-    numbers = [one["number"] for one in found]
-    words, trials, blocks = defaultdict(list), defaultdict(list), defaultdict(list)
-    for number, kind, at, word in await connection.fetch(
-        "SELECT experiment, kind, number, word FROM words WHERE experiment = ANY($1) ORDER BY 1, 2, 3",
-        numbers,
-    ):
-        words[number].append(Word(kind, at, msgspec.msgpack.decode(word)))
-    for number, at, record in await connection.fetch(
-        "SELECT experiment, number, record FROM trials WHERE experiment = ANY($1) ORDER BY 1, 2",
-        numbers,
-    ):
-        trials[number].append((at, record))
-    for number, first, count, low, high, mark in await connection.fetch(
-        "SELECT experiment, first_seq, rows, min_us, max_us, digest FROM segments"
-        " WHERE experiment = ANY($1) ORDER BY 1, 2",
-        numbers,
-    ):
-        block = BlockInfo(first_seq=first, rows=count, min_us=low, max_us=high, digest=mark)
-        blocks[number].append(block)
-    return [
-        KeptExperiment(
-            id=one["id"],
-            record=one["record"],
-            words=words[one["number"]],
-            trials=trials[one["number"]],
-            blocks=blocks[one["number"]],
-            held=one["held"],
-        )
-        for one in found
-    ]
+    return replace(found[0], held=held)
 
 
 async def _loaded(connection: Any, url: str, experiment_id: str, block: BlockInfo) -> Columns:
@@ -268,7 +267,7 @@ async def _loaded(connection: Any, url: str, experiment_id: str, block: BlockInf
     )
     # Numbers, all of them: COPY takes no parameters.
     rows_of = (
-        f"FROM all_rows WHERE experiment = {number or 0:d} AND seq BETWEEN {block.first_seq:d}"
+        f"FROM event_rows WHERE experiment = {number or 0:d} AND seq BETWEEN {block.first_seq:d}"
         f" AND {block.last_seq:d} AND timestamp_us BETWEEN {block.min_us:d} AND {block.max_us:d} ORDER BY seq"
     )
     pieces: list[bytes] = []

@@ -13,7 +13,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from crucible_telemetry.events.columns import DTYPES, FILL, FIXED, Columns, Payload
+from crucible_telemetry.events.columns import (
+    DTYPES,
+    FILL,
+    FIXED,
+    NANO,
+    STREAMED,
+    TOKENS,
+    Columns,
+    Payload,
+)
 from crucible_telemetry.events.event import GENERIC_SHAPE
 from crucible_telemetry.events.shape import decode_rows
 
@@ -25,11 +34,8 @@ FIELDS: Final[dict[str, tuple[str, int]]] = {
     "model": ("model", 4),
     "trial": ("trial", 8),
     "error": ("error", 4),
-    **{name: (name, 8) for name in ("latency_ns", "cost_pico", "ttft_ns", "itl_ns")},
-    **{
-        name: (f"{name}_tokens", 4)
-        for name in ("prompt", "completion", "total", "cached", "reasoning", "cache_write")
-    },
+    **{name: (name, 8) for name in NANO},
+    **{name: (f"{name}_tokens", 4) for name in (*TOKENS, STREAMED)},
 }
 """Column of `Columns` -> (column of the table, bytes of its integers)."""
 SQL_TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}
@@ -151,23 +157,6 @@ def copy_stream(parts: Sequence[tuple[int, Columns]]) -> Iterator[bytes]:
     for experiment, columns in parts:
         yield copied(experiment, columns)
     yield COPY_END
-
-
-def near(
-    parts: Sequence[tuple[int, Columns]], chunk_us: int, most: int
-) -> tuple[list[tuple[int, Columns]], list[tuple[int, Columns]]]:
-    """(parts that together lie in no more chunks of time than `most`, the others): (experiment, rows) each."""
-    chunks: set[int] = set()
-    taken: list[tuple[int, Columns]] = []
-    others: list[tuple[int, Columns]] = []
-    for part in parts:
-        touched = chunks | set(np.unique(part[1].timestamp_us // chunk_us).tolist())
-        if len(touched) > most:
-            others.append(part)
-        else:
-            taken.append(part)
-            chunks = touched
-    return taken, others
 
 
 def missing(seqs: NDArray[np.int64], first: int, last: int) -> str:

@@ -12,8 +12,8 @@ from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo, encoded, info_of
 from crucible_telemetry.stores.keeping import Change, ExperimentChange, RecordHead
 from crucible_telemetry.stores.postgres import rows
-from crucible_telemetry.stores.postgres.schema import CHUNK_US, MOST_CHUNKS
 from crucible_telemetry.stores.postgres.server import LOCKED, LONG_S
+from crucible_telemetry.stores.seals import sealed
 from crucible_telemetry.stores.segments import taken
 
 HELD: Final = f"(x.state IN ('running', 'paused') AND {LOCKED.format(key='x.writer')})"
@@ -36,10 +36,8 @@ class Place(Struct, frozen=True):
     last_seq: int
 
 
-async def write(
-    connection: Any, change: Change, lock: int, url: str, *, chunked: bool
-) -> list[list[BlockInfo]]:
-    """See `Keep.write`; within a transaction. `lock`: of the keep that writes; `chunked`: to a hypertable."""
+async def write(connection: Any, change: Change, lock: int, url: str) -> list[list[BlockInfo]]:
+    """See `Keep.write`; within a transaction. `lock`: of the keep that writes."""
     places = await _places(connection, [one.id for one in change], lock, url)
     await _write_small(connection, change, places)
     fresh = [
@@ -48,9 +46,14 @@ async def write(
         for part in one.parts
         if (rest := _behind(part, places[one.id].last_seq)) is not None
     ]
-    near, strewn = rows.near(fresh, CHUNK_US, MOST_CHUNKS) if chunked else (fresh, [])
-    await _copied(connection, "event_rows", near)
-    await _copied(connection, "strewn_rows", strewn)
+    if fresh:
+        await connection.copy_to_table(
+            "event_rows",
+            source=_streamed(fresh),
+            columns=rows.ROW_COLUMNS,
+            format="binary",
+            timeout=LONG_S,
+        )
     return await _write_segments(connection, change, places)
 
 
@@ -104,9 +107,9 @@ async def claimed(connection: Any, claim: Claim, lock: int) -> bool:
             "UPDATE experiments SET writer = $2, state = $4, record = $5 WHERE id = $1 AND record = $3",
             claim.id,
             lock,
-            claim.before,
+            sealed(claim.before, "record", claim.id),
             msgspec.msgpack.decode(claim.record, type=RecordHead).state,
-            claim.record,
+            sealed(claim.record, "record", claim.id),
         )
     return bool(held)
 
@@ -121,6 +124,15 @@ async def _write_small(connection: Any, change: Change, places: Mapping[str, Pla
     )
     await _many(
         connection,
+        "UPDATE experiments SET tip = $2 WHERE number = $1",
+        (
+            (number, sealed(_pack(one.tip), "tip", one.id))
+            for number, one in numbered
+            if one.tip is not None
+        ),
+    )
+    await _many(
+        connection,
         "INSERT INTO words VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (experiment, kind, number)"
         " DO UPDATE SET word = excluded.word, provider = excluded.provider, name = excluded.name",
         (
@@ -128,7 +140,7 @@ async def _write_small(connection: Any, change: Change, places: Mapping[str, Pla
                 number,
                 word.kind,
                 word.number,
-                _pack(word.word),
+                sealed(_pack(word.word), "word", one.id, word.kind, word.number),
                 *rows.word_text(word.kind, word.word),
             )
             for number, one in numbered
@@ -140,7 +152,7 @@ async def _write_small(connection: Any, change: Change, places: Mapping[str, Pla
         "INSERT INTO trials VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (experiment, number) DO UPDATE"
         " SET record = excluded.record, item = excluded.item, repeat = excluded.repeat,"
         " attempt = excluded.attempt, outcome = excluded.outcome",
-        (_trial(number, *trial) for number, one in numbered for trial in one.trials),
+        (_trial(number, one.id, *trial) for number, one in numbered for trial in one.trials),
     )
     voided = [number for number, one in numbered if one.forget_rollups]
     if voided:
@@ -150,9 +162,14 @@ async def _write_small(connection: Any, change: Change, places: Mapping[str, Pla
         "INSERT INTO rollups VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (experiment, level_s, start_us) DO UPDATE SET cells = excluded.cells",
         (
-            (number, rollup.level_s, rollup.start_us, rollup.cells)
+            (
+                number,
+                r.level_s,
+                r.start_us,
+                sealed(r.cells, "rollup", one.id, r.level_s, r.start_us),
+            )
             for number, one in numbered
-            for rollup in one.rollups
+            for r in one.rollups
         ),
     )
 
@@ -170,16 +187,23 @@ def _pack(value: Any) -> bytes:
 def _record(number: int, one: ExperimentChange) -> tuple[Any, ...]:
     assert one.record is not None  # noqa: S101 - asked for those that have one
     head = msgspec.msgpack.decode(one.record, type=RecordHead)
-    return number, rows.text(head.name), head.state, head.started_us, one.record
+    return (
+        number,
+        rows.text(head.name),
+        head.state,
+        head.started_us,
+        sealed(one.record, "record", one.id),
+    )
 
 
-def _trial(number: int, trial: int, record: bytes) -> tuple[Any, ...]:
+def _trial(number: int, one: str, trial: int, record: bytes) -> tuple[Any, ...]:
+    kept = sealed(record, "trial", one, trial)
     try:
         _, head = msgspec.msgpack.decode(record, type=tuple[bool, TrialHead])
     except msgspec.MsgspecError:  # of a later version: what it holds is none of ours
-        return number, trial, record, None, None, None, None
+        return number, trial, kept, None, None, None, None
     shown = rows.text(head.item), head.repeat, head.attempt, head.outcome
-    return number, trial, record, *shown
+    return number, trial, kept, *shown
 
 
 def _behind(part: Columns, last_seq: int) -> Columns | None:
@@ -188,17 +212,6 @@ def _behind(part: Columns, last_seq: int) -> Columns | None:
     if skip >= len(part):
         return None
     return taken(part, np.arange(skip, len(part))) if skip else part
-
-
-async def _copied(connection: Any, table: str, parts: list[tuple[int, Columns]]) -> None:
-    if parts:
-        await connection.copy_to_table(
-            table,
-            source=_streamed(parts),
-            columns=rows.ROW_COLUMNS,
-            format="binary",
-            timeout=LONG_S,
-        )
 
 
 async def _streamed(parts: list[tuple[int, Columns]]) -> Any:
@@ -212,24 +225,28 @@ async def _write_segments(
     """Counts and digests of the parts, in the place of those that they cover."""
     infos = [[_info(part) for part in one.parts] for one in change]
     numbered = [
-        (places[one.id].number, info)
+        (places[one.id].number, one.id, info)
         for one, blocks in zip(change, infos, strict=True)
         for info in blocks
     ]
     await _many(
         connection,
         "DELETE FROM segments WHERE experiment = $1 AND first_seq BETWEEN $2 AND $3",
-        ((number, info.first_seq, info.last_seq) for number, info in numbered),
+        ((number, info.first_seq, info.last_seq) for number, _, info in numbered),
     )
     await _many(
         connection,
         "INSERT INTO segments VALUES ($1, $2, $3, $4, $5, $6)",
         (
-            (number, info.first_seq, info.rows, info.min_us, info.max_us, info.digest)
-            for number, info in numbered
+            (number, *_entry(info), sealed(info.digest, "block", one, *_entry(info)))
+            for number, one, info in numbered
         ),
     )
     return infos
+
+
+def _entry(info: BlockInfo) -> tuple[int, int, int, int]:
+    return info.first_seq, info.rows, info.min_us, info.max_us
 
 
 def _info(part: Columns) -> BlockInfo:
