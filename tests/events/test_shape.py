@@ -43,6 +43,7 @@ def test_f09_the_table_is_bounded():
     assert made[MAX_SHAPES - 2].name == f"e{MAX_SHAPES - 2}"
     assert made[MAX_SHAPES:] == [None] * 100
     assert len(table.by_id) <= MAX_SHAPES + 1
+    assert table.intern("e5", [], []) is made[5]  # what it holds is found again
 
 
 def test_a_tuple_that_equals_one_of_another_name_keeps_its_own_name():

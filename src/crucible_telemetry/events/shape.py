@@ -76,6 +76,18 @@ class ShapeTable:
 
     def intern(self, event: object, measurement_keys: Any, metadata_keys: Any) -> Shape | None:
         """The shape of this spelling, made when it is new; None when it must travel as generic."""
+        known = self._known(event, measurement_keys, metadata_keys)
+        return known or self._learnt(event, measurement_keys, metadata_keys)
+
+    def _known(self, event: object, measurement_keys: Any, metadata_keys: Any) -> Shape | None:
+        if type(event) is not str:
+            return None
+        try:
+            return self.by_id[self.by_key[(event, *measurement_keys, None, *metadata_keys)]]
+        except Exception:  # noqa: BLE001 - it is new, or a key cannot be looked up
+            return None
+
+    def _learnt(self, event: object, measurement_keys: Any, metadata_keys: Any) -> Shape | None:
         name = event_name(event)
         # Both: a name that is no text has a shape, but no quick way to it.
         full = len(self.by_key) >= MAX_SHAPES or len(self.by_id) > MAX_SHAPES
