@@ -1,4 +1,8 @@
-"""A real PostgreSQL for tests and benchmarks, from the wheel or the machine's own, one for a whole run."""
+"""A real PostgreSQL for tests and benchmarks, from the wheel or the machine's own, one for a whole run.
+
+``CRUCIBLE_TIMESCALE=timescale`` (or ``apache``): with TimescaleDB under that licence, where programs are found
+that have it, so that every test of PostgreSQL is one of TimescaleDB too.
+"""
 
 import atexit
 import contextlib
@@ -38,13 +42,28 @@ def _user():
     return next((name for name in ("postgres", "nobody") if name in names), None)
 
 
+def _loading(licence):
+    return (
+        "shared_preload_libraries=timescaledb", f"timescaledb.license={licence}",
+        "timescaledb.telemetry_level=off",
+    )  # fmt: skip
+
+
+def _has_timescale(programs):
+    """Whether the extension stands beside these programs."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        share = subprocess.check_output([programs / "pg_config", "--sharedir"], text=True)
+        return Path(share.strip(), "extension", "timescaledb.control").exists()
+    return False
+
+
 class Postgres:
     """One server on a socket in a folder of its own; `stop`, `kill` and `start` at will."""
 
-    def __init__(self, *settings):
-        self.user = _user()
+    def __init__(self, *settings, timescale=None):
+        self.user, self._timescale = _user(), timescale
         self.folder = Path(tempfile.mkdtemp(prefix="crucible-pg-"))
-        self._settings = settings
+        self._settings = settings if timescale is None else (*settings, *_loading(timescale))
         self._numbers = itertools.count(1)
         self._process = None
         if self.user is not None:
@@ -52,6 +71,10 @@ class Postgres:
         self.programs = self._programs()
         self._run("initdb", "-A", "trust", "-E", "utf8", "-U", "postgres", "-N", "-D", "data")
         self.start()
+        if timescale is not None:
+            self._run(
+                "psql", "-qh", self.folder, "-U", "postgres", "-c", "CREATE EXTENSION timescaledb"
+            )
 
     def _programs(self):
         tried = []
@@ -70,7 +93,11 @@ class Postgres:
             )
         except OSError as error:
             return str(error)
-        return None if run.returncode == 0 else run.stderr.decode().strip()
+        if run.returncode:
+            return run.stderr.decode().strip()
+        return (
+            None if self._timescale is None or _has_timescale(program.parent) else "no TimescaleDB"
+        )
 
     def _run(self, program, *words):
         run = subprocess.run(
@@ -143,7 +170,7 @@ class Postgres:
 @functools.cache
 def _started():
     try:
-        server = Postgres("fsync=off")
+        server = Postgres("fsync=off", timescale=os.environ.get("CRUCIBLE_TIMESCALE"))
     except CannotStart as error:
         return error
     atexit.register(server.remove)
@@ -158,3 +185,13 @@ def postgres():
     if isinstance(server, CannotStart):
         pytest.skip(f"PostgreSQL cannot start here: {server}")
     return server
+
+
+def timescale():
+    """DSN of a server with TimescaleDB: the one of ``CRUCIBLE_TIMESCALE_DSN``, or the tests' own."""
+    import pytest
+
+    dsn = os.environ.get("CRUCIBLE_TIMESCALE_DSN")
+    if dsn is None and "CRUCIBLE_TIMESCALE" not in os.environ:
+        pytest.skip("neither CRUCIBLE_TIMESCALE_DSN nor CRUCIBLE_TIMESCALE names a TimescaleDB")
+    return dsn or postgres().dsn

@@ -5,5 +5,6 @@
     keep      the verbs of `Keep`           schema   tables, the view `events`, TimescaleDB (PURE)
       writing   a change in one transaction   rows   columns as rows and back (PURE)
       server    connections, their errors, and the lock that says who writes
+      about     what the server says of itself
     view      the keep that is read only
 """

@@ -13,6 +13,7 @@ from crucible_telemetry.runtime.aside import AsideLoop
 from crucible_telemetry.stores.blocks import BlockInfo, digest, encoded
 from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup
 from crucible_telemetry.stores.postgres import rows, schema, writing
+from crucible_telemetry.stores.postgres.about import about, has_hypertable, licence_of
 from crucible_telemetry.stores.postgres.reading import all_kept
 from crucible_telemetry.stores.postgres.server import (
     LONG_S,
@@ -52,8 +53,8 @@ class PostgresKeep:
     def _begin(self) -> None:
         self._writing = Connection(self._address, lock=self._lock)
         self._reading = Connection(self._address)
-        self.timescale: str | None = None
-        """Version and licence of TimescaleDB, when events are in its hypertable."""
+        self._chunked = False
+        """Whether events are in a hypertable of TimescaleDB."""
 
     @property
     def url(self) -> str:
@@ -79,7 +80,9 @@ class PostgresKeep:
 
         async def work(connection: Any) -> list[list[BlockInfo]]:
             async with connection.transaction():
-                return await writing.write(connection, change, self._lock, self.url)
+                return await writing.write(
+                    connection, change, self._lock, self.url, chunked=self._chunked
+                )
 
         return await self._call(self._writing, work)
 
@@ -119,7 +122,7 @@ class PostgresKeep:
                 number = await connection.fetchval(
                     "DELETE FROM experiments WHERE id = $1 RETURNING number", experiment_id
                 )
-                for table in _TABLES:
+                for table in (*_TABLES, *(["strewn_rows"] if self._chunked else [])):
                     await connection.execute(
                         f"DELETE FROM {table} WHERE experiment = $1",  # noqa: S608 - our own names
                         number,
@@ -142,19 +145,8 @@ class PostgresKeep:
         self._begin()
 
     async def about(self) -> dict[str, Any]:
-        """Version of the server and of TimescaleDB, and bytes of the tables, for `crucible doctor`."""
-        version = (await self._fetch("SELECT current_setting('server_version')"))[0][0]
-        sizes = await self._fetch(
-            "SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c"
-            " WHERE c.relnamespace = $1::regnamespace AND c.relkind = 'r' ORDER BY 2 DESC",
-            self._address.quoted_schema,
-        )
-        return {
-            "server": f"PostgreSQL {version}",
-            "timescaledb": self.timescale or "no",
-            "schema": self._address.schema,
-            "bytes": dict(sizes),
-        }
+        """What the server says of itself and of the tables, for `crucible doctor`: see `about.py`."""
+        return await self._call(self._reading, lambda c: about(c, self._address.schema))
 
     # -- on the loop beside ---------------------------------------------------------------------
 
@@ -174,7 +166,7 @@ class PostgresKeep:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MAKING)
             await self._check_format(connection)
-        self.timescale = await timescale_of(connection)
+        self._chunked = await has_hypertable(connection)
         return await all_kept(connection)
 
     async def _check_format(self, connection: Any) -> None:
@@ -206,15 +198,13 @@ class PostgresKeep:
 async def _make(connection: Any) -> None:
     """Tables, and what TimescaleDB adds where it is there."""
     await connection.execute(schema.TABLES)
-    licence = await connection.fetchval(
-        "SELECT current_setting('timescaledb.license', true) FROM pg_extension"
-        " WHERE extname = 'timescaledb'"
-    )
+    licence = await licence_of(connection)
     if licence is None or not await _tried(connection, schema.HYPERTABLE):
         await connection.execute(schema.PLAIN)
     elif licence == "timescale":
         for statements in (schema.COMPRESSION, *schema.AGGREGATES):
             await _tried(connection, statements)
+    await connection.execute(schema.EVENTS)
 
 
 async def _tried(connection: Any, statements: str) -> bool:
@@ -226,20 +216,6 @@ async def _tried(connection: Any, statements: str) -> bool:
         log.warning("TimescaleDB: %s", error)
         return False
     return True
-
-
-async def timescale_of(connection: Any) -> str | None:
-    """Version and licence of TimescaleDB, when events are in its hypertable."""
-    has = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
-    version = await connection.fetchval(has)
-    if version is None:
-        return None
-    hyper = await connection.fetchval(
-        "SELECT count(*) FROM timescaledb_information.hypertables"
-        " WHERE hypertable_schema = current_schema() AND hypertable_name = 'event_rows'"
-    )
-    licence = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
-    return f"{version} ({licence})" if hyper else None
 
 
 async def _claimed(connection: Any, url: str, claim: writing.Claim, lock: int) -> KeptExperiment:
@@ -267,7 +243,7 @@ async def _loaded(connection: Any, url: str, experiment_id: str, block: BlockInf
     )
     # Numbers, all of them: COPY takes no parameters.
     rows_of = (
-        f"FROM event_rows WHERE experiment = {number or 0:d} AND seq BETWEEN {block.first_seq:d}"
+        f"FROM all_rows WHERE experiment = {number or 0:d} AND seq BETWEEN {block.first_seq:d}"
         f" AND {block.last_seq:d} AND timestamp_us BETWEEN {block.min_us:d} AND {block.max_us:d} ORDER BY seq"
     )
     pieces: list[bytes] = []

@@ -159,6 +159,23 @@ def copy_stream(parts: Sequence[tuple[int, Columns]]) -> Iterator[bytes]:
     yield COPY_END
 
 
+def near(
+    parts: Sequence[tuple[int, Columns]], chunk_us: int, most: int
+) -> tuple[list[tuple[int, Columns]], list[tuple[int, Columns]]]:
+    """(parts that together lie in no more chunks of time than `most`, the others): (experiment, rows) each."""
+    chunks: set[int] = set()
+    taken: list[tuple[int, Columns]] = []
+    others: list[tuple[int, Columns]] = []
+    for part in parts:
+        touched = chunks | set(np.unique(part[1].timestamp_us // chunk_us).tolist())
+        if len(touched) > most:
+            others.append(part)
+        else:
+            taken.append(part)
+            chunks = touched
+    return taken, others
+
+
 def missing(seqs: NDArray[np.int64], first: int, last: int) -> str:
     """The seqs between `first` and `last` that are not there, the first few by name."""
     gone = np.setdiff1d(np.arange(first, last + 1), seqs)

@@ -11,6 +11,12 @@ from crucible_telemetry.stores.postgres.rows import FIELDS, SQL_TYPES
 
 FORMAT: Final = 3
 DAY_US: Final = 86_400_000_000
+CHUNK_US: Final = 7 * DAY_US
+"""What a chunk of the hypertable spans: TimescaleDB's own default."""
+COMPRESS_AFTER_US: Final = 7 * DAY_US
+MOST_CHUNKS: Final = 64
+"""Chunks that one transaction may touch. Each is a table that it locks (measured: 23 ms to make one, and
+some three hundred are as many locks as a server has by default); rows of more stand in `strewn_rows`."""
 
 _TYPED: Final = ",\n  ".join(
     f"{column} {SQL_TYPES[size]}{'' if name in FILL else ' NOT NULL'}"
@@ -48,6 +54,25 @@ CREATE TABLE event_rows (
   {_TYPED},
   event_name text, payload bytea NOT NULL);
 ALTER TABLE event_rows ALTER payload SET STORAGE MAIN;
+CREATE INDEX event_rows_by_time ON event_rows USING brin (timestamp_us);
+"""  # noqa: S608 - our own names
+"""Everything but what depends on TimescaleDB. Payloads are short and packed: they are neither moved out nor compressed."""
+PLAIN: Final = """
+ALTER TABLE event_rows ADD PRIMARY KEY (experiment, seq);
+CREATE VIEW all_rows AS SELECT * FROM event_rows;
+"""
+HYPERTABLE: Final = f"""
+CREATE TABLE strewn_rows (LIKE event_rows INCLUDING ALL, PRIMARY KEY (experiment, seq));
+ALTER TABLE event_rows ADD PRIMARY KEY (experiment, seq, timestamp_us);
+SELECT create_hypertable('event_rows', 'timestamp_us', chunk_time_interval => {CHUNK_US}::bigint,
+  create_default_indexes => false);
+CREATE VIEW all_rows AS SELECT * FROM event_rows UNION ALL SELECT * FROM strewn_rows;
+CREATE FUNCTION now_us() RETURNS bigint LANGUAGE sql STABLE AS
+  $$SELECT (extract(epoch FROM now()) * 1000000)::bigint$$;
+SELECT set_integer_now_func('event_rows', 'now_us');
+"""  # noqa: S608 - our own names
+"""TimescaleDB: a unique key must hold the column of time."""
+EVENTS: Final = f"""
 CREATE VIEW events AS
 SELECT x.id AS experiment_id, x.name AS experiment, r.seq, r.timestamp_us,
   CASE WHEN r.timestamp_us > -62135596800000000 AND r.timestamp_us < 253402300800000000
@@ -59,36 +84,24 @@ SELECT x.id AS experiment_id, x.name AS experiment, r.seq, r.timestamp_us,
   t.item AS sample_id, t.repeat, t.attempt,
   r.latency_ns, r.ttft_ns, r.itl_ns, r.cost_pico, r.cost_pico::numeric / 1000000000000 AS cost_usd,
   {_TOKENS}, r.payload
-FROM event_rows r
+FROM all_rows r
 JOIN experiments x ON x.number = r.experiment
 LEFT JOIN words s ON s.experiment = r.experiment AND s.kind = 'shape' AND s.number = r.shape
 LEFT JOIN words m ON m.experiment = r.experiment AND m.kind = 'model' AND m.number = r.model
 LEFT JOIN words e ON e.experiment = r.experiment AND e.kind = 'error' AND e.number = r.error
 LEFT JOIN trials t ON t.experiment = r.experiment AND t.number = r.trial;
 """  # noqa: S608 - our own names
-"""Everything but the keys of `event_rows`. Payloads are short and packed: they are neither moved out nor compressed."""
-
-PLAIN: Final = """
-ALTER TABLE event_rows ADD PRIMARY KEY (experiment, seq);
-CREATE INDEX event_rows_by_time ON event_rows USING brin (timestamp_us);
-"""
-HYPERTABLE: Final = f"""
-ALTER TABLE event_rows ADD PRIMARY KEY (experiment, seq, timestamp_us);
-SELECT create_hypertable('event_rows', 'timestamp_us', chunk_time_interval => {DAY_US}::bigint);
-CREATE FUNCTION now_us() RETURNS bigint LANGUAGE sql STABLE AS
-  $$SELECT (extract(epoch FROM now()) * 1000000)::bigint$$;
-SELECT set_integer_now_func('event_rows', 'now_us');
-"""  # noqa: S608 - our own names
-"""TimescaleDB: a unique key must hold the column of time."""
+"""What people ask: columns by their names, for SQL and for Grafana."""
 COMPRESSION: Final = f"""
 ALTER TABLE event_rows SET (timescaledb.compress,
   timescaledb.compress_segmentby = 'experiment', timescaledb.compress_orderby = 'seq');
-SELECT add_compression_policy('event_rows', {7 * DAY_US}::bigint);
+SELECT add_compression_policy('event_rows', {COMPRESS_AFTER_US}::bigint);
 """
 """TimescaleDB's own licence: what is a week old is compressed."""
 AGGREGATES: Final = tuple(
     f"""
-CREATE MATERIALIZED VIEW events_per_{name} WITH (timescaledb.continuous) AS
+CREATE MATERIALIZED VIEW events_per_{name}
+WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
 SELECT experiment, time_bucket({size_us}::bigint, timestamp_us) AS start_us, count(*) AS events,
   count(latency_ns) AS latencies, sum(latency_ns) AS latency_ns_sum, max(latency_ns) AS latency_ns_max,
   sum(cost_pico) AS cost_pico_sum, sum(total_tokens) AS total_tokens_sum
@@ -102,4 +115,6 @@ SELECT add_continuous_aggregate_policy('events_per_{name}', start_offset => NULL
         ("day", DAY_US, "1 hour"),
     )
 )
-"""TimescaleDB's own licence: counts and sums for who asks with SQL."""
+"""TimescaleDB's own licence: counts and sums for who asks with SQL or draws with Grafana, what is newer than the
+last refresh counted in as it is asked (an older event that comes late is, after the next refresh). Nothing here
+reads them: `rollups` are written in the transaction of their events, have quantiles, and are on every server."""

@@ -5,7 +5,7 @@ from typing import Any
 from crucible_telemetry.errors import StoreRefused
 from crucible_telemetry.stores.blocks import BlockInfo
 from crucible_telemetry.stores.keeping import Change, KeptExperiment
-from crucible_telemetry.stores.postgres.keep import PostgresKeep, timescale_of
+from crucible_telemetry.stores.postgres.keep import PostgresKeep
 from crucible_telemetry.stores.postgres.reading import all_kept
 
 
@@ -22,7 +22,6 @@ class PostgresView(PostgresKeep):
             if await connection.fetchval("SELECT to_regclass('keep')") is None:
                 raise StoreRefused(self.url, f"holds no lab in schema {self._address.schema!r}")
             await self._check_version(connection)
-            self.timescale = await timescale_of(connection)
             return await all_kept(connection)
 
     async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:

@@ -12,6 +12,7 @@ from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo, encoded, info_of
 from crucible_telemetry.stores.keeping import Change, ExperimentChange, RecordHead
 from crucible_telemetry.stores.postgres import rows
+from crucible_telemetry.stores.postgres.schema import CHUNK_US, MOST_CHUNKS
 from crucible_telemetry.stores.postgres.server import LOCKED, LONG_S
 from crucible_telemetry.stores.seals import sealed
 from crucible_telemetry.stores.segments import taken
@@ -36,8 +37,10 @@ class Place(Struct, frozen=True):
     last_seq: int
 
 
-async def write(connection: Any, change: Change, lock: int, url: str) -> list[list[BlockInfo]]:
-    """See `Keep.write`; within a transaction. `lock`: of the keep that writes."""
+async def write(
+    connection: Any, change: Change, lock: int, url: str, *, chunked: bool
+) -> list[list[BlockInfo]]:
+    """See `Keep.write`; within a transaction. `lock`: of the keep that writes; `chunked`: to a hypertable."""
     places = await _places(connection, [one.id for one in change], lock, url)
     await _write_small(connection, change, places)
     fresh = [
@@ -46,14 +49,9 @@ async def write(connection: Any, change: Change, lock: int, url: str) -> list[li
         for part in one.parts
         if (rest := _behind(part, places[one.id].last_seq)) is not None
     ]
-    if fresh:
-        await connection.copy_to_table(
-            "event_rows",
-            source=_streamed(fresh),
-            columns=rows.ROW_COLUMNS,
-            format="binary",
-            timeout=LONG_S,
-        )
+    near, strewn = rows.near(fresh, CHUNK_US, MOST_CHUNKS) if chunked else (fresh, [])
+    await _copied(connection, "event_rows", near)
+    await _copied(connection, "strewn_rows", strewn)
     return await _write_segments(connection, change, places)
 
 
@@ -212,6 +210,17 @@ def _behind(part: Columns, last_seq: int) -> Columns | None:
     if skip >= len(part):
         return None
     return taken(part, np.arange(skip, len(part))) if skip else part
+
+
+async def _copied(connection: Any, table: str, parts: list[tuple[int, Columns]]) -> None:
+    if parts:
+        await connection.copy_to_table(
+            table,
+            source=_streamed(parts),
+            columns=rows.ROW_COLUMNS,
+            format="binary",
+            timeout=LONG_S,
+        )
 
 
 async def _streamed(parts: list[tuple[int, Columns]]) -> Any:
