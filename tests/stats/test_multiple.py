@@ -9,8 +9,11 @@ from scipy.integrate import quad
 from scipy.special import ndtr
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats import Moments, dunnett, games_howell, hsu_mcb, tukey_hsd
+from crucible_telemetry.stats import Moments, dunnett, games_howell, hsu_mcb, tukey_hsd, welch_t
 from crucible_telemetry.stats.many_to_one import ManyToOne
+
+HALF = math.sqrt(0.5)
+"""λ of arms as large as their control, under one variance."""
 
 RNG = np.random.default_rng(31)
 ARMS = {"a": RNG.normal(size=8), "b": RNG.normal(0.5, 2, 12), "c": RNG.normal(1, 1, 10)}
@@ -57,15 +60,15 @@ def test_critical_values_are_those_of_dunnetts_tables(k):
     }
     for both, table in ((False, one_sided), (True, two_sided)):
         for df, row in table.items():
-            law = ManyToOne((6,) * k, 6, df, two_sided=both)
+            law = ManyToOne((HALF,) * k, df, two_sided=both)
             assert law.critical(0.95) == pytest.approx(row[k - 1], abs=0.0051)
 
 
 def test_one_comparison_is_students_t():
-    law = ManyToOne((7,), 9, 14, two_sided=True)
+    law = ManyToOne((HALF,), 14, two_sided=True)
     assert law.critical(0.95) == pytest.approx(scipy_stats.t.ppf(0.975, 14), abs=1e-9)
     assert law.p_value(2.2) == pytest.approx(2 * scipy_stats.t.sf(2.2, 14), abs=1e-10)
-    assert ManyToOne((7,), 9, 1, two_sided=False).p_value(3.0) == pytest.approx(
+    assert ManyToOne((HALF,), 1, two_sided=False).p_value(3.0) == pytest.approx(
         scipy_stats.t.sf(3.0, 1), abs=1e-9
     )
 
@@ -103,13 +106,13 @@ def test_the_distribution_is_the_double_integral_it_is_defined_by():
         return quad(inside, -9, 9, epsabs=1e-12)[0] * scipy_stats.chi.pdf(s * math.sqrt(8), 8)
 
     below = quad(given_spread, 0, 8, epsabs=1e-11)[0] * math.sqrt(8)
-    law = ManyToOne((3, 3, 3), 3, 8, two_sided=True)
+    law = ManyToOne((HALF,) * 3, 8, two_sided=True)
     assert law.below(t) == pytest.approx(below, abs=1e-10)
 
 
 def test_dunnett_reproduces_his_conclusion_about_the_fibres():
     """Dunnett (1955): with d = 2.42, one-sided, only process 1 is better: by at least 11 − 2.42 × 3.56 lb."""
-    law = ManyToOne((3, 3, 3), 3, 8, two_sided=False)
+    law = ManyToOne((HALF,) * 3, 8, two_sided=False)
     assert law.critical(0.95) == pytest.approx(2.42, abs=0.005)
     found = dunnett(FIBRES, control="control", alternative="greater")
     assert [result.interval[0] > 0 for result in found] == [True, False, False]
@@ -130,7 +133,7 @@ def test_unequal_sizes_agree_with_scipys_simulation():
 def test_hsus_critical_value_is_dunnetts_one_sided_and_the_intervals_are_constrained():
     arms = {str(k): Moments(10, mean, 4.0) for k, mean in enumerate((0.0, 0.2, 5.0))}
     found = hsu_mcb(arms)
-    reach = ManyToOne((10, 10), 10, 27, two_sided=False).critical(0.95) * math.sqrt(4 * 0.2)
+    reach = ManyToOne((HALF,) * 2, 27, two_sided=False).critical(0.95) * math.sqrt(4 * 0.2)
     best = found[2]
     assert best.estimate == pytest.approx(4.8)
     assert best.interval == pytest.approx((0.0, 4.8 + reach))  # surely the best
@@ -153,7 +156,54 @@ def test_hsus_intervals_hold_all_truths_at_once_as_often_as_promised():
     assert held >= 400 * 0.95 - 3 * math.sqrt(400 * 0.95 * 0.05)
 
 
+def test_unequal_variances_make_dunnetts_law_that_of_the_estimated_correlations():
+    """Hasler & Hothorn (2008): each comparison by the multivariate t of its own df, here as SciPy has it."""
+    arms = {"c": Moments(30, 0.0, 1.0), "t": Moments(12, 1.1, 9.0), "u": Moments(20, 0.4, 0.5)}
+    found = dunnett(arms, control="c", variances="unequal")
+    shares = {name: arm.variance / arm.n for name, arm in arms.items()}
+    spread = [math.sqrt(shares["c"] + shares[name]) for name in "tu"]
+    together = shares["c"] / (spread[0] * spread[1])
+    for result, error, name in zip(found, spread, "tu", strict=True):
+        welch = welch_t(arms["c"], arms[name])
+        assert result.statistic == pytest.approx(welch.statistic)
+        assert result.df == pytest.approx(welch.df)
+        assert result.statistic == pytest.approx(result.estimate / error)
+        at = abs(result.statistic)
+        law = scipy_stats.multivariate_t(
+            shape=[[1, together], [together, 1]], df=result.df[0], seed=1
+        )
+        inside = law.cdf([at, at], lower_limit=[-at, -at], maxpts=200_000)
+        assert result.p_value == pytest.approx(1 - inside, abs=2e-4)
+
+
+def test_dunnett_and_hsu_hold_under_unequal_variances_only_when_told_so():
+    rng, pooled, told, best = np.random.default_rng(3), 0, 0, 0
+    for run in range(100):
+        arms = {"c": rng.normal(0, 1, 60), "t": rng.normal(0, 3, 15), "u": rng.normal(0, 1, 60)}
+        pooled += min(r.p_value for r in dunnett(arms, control="c")) < 0.05
+        found = dunnett(arms, control="c", variances="unequal")
+        told += min(r.p_value for r in found) < 0.05
+        limits = [] if run % 4 else [r.interval for r in hsu_mcb(arms, variances="unequal")]
+        best += all(low <= 0 <= high for low, high in limits)
+    assert pooled > 15  # 31 in a hundred where five were promised
+    assert told <= 100 * 0.05 + 3 * math.sqrt(100 * 0.05 * 0.95)
+    assert best >= 100 * 0.95 - 3 * math.sqrt(100 * 0.05 * 0.95)
+
+
+def test_an_arm_that_does_not_vary_is_compared_as_far_as_the_others_do():
+    arms = {"c": Moments(5, 0.0, 0.0), "t": Moments(8, 1.0, 2.0), "u": Moments(5, 3.0, 0.0)}
+    first, second = dunnett(arms, control="c", variances="unequal")
+    alone = welch_t(arms["c"], arms["t"])
+    assert first.df == alone.df
+    assert alone.p_value < first.p_value < 2 * alone.p_value
+    assert second.notes == ("neither arm varies",)
+    assert second.interval == (-math.inf, math.inf)
+    assert len(dunnett(arms, control="u", variances="unequal")) == 2
+
+
 def test_what_cannot_be_compared_is_refused_by_name():
+    with pytest.raises(ConfigurationError, match="variances: 'both'"):
+        dunnett(ARMS, control="a", variances="both")
     with pytest.raises(ConfigurationError, match="control: 'z' is none of a, b, c"):
         dunnett(ARMS, control="z")
     with pytest.raises(ConfigurationError, match="best: 'highest'"):

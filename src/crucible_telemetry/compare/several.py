@@ -59,7 +59,7 @@ def several_arms(design: Design, wanted: Wanted) -> Several:
         return Several(_omnibus(design, wanted, pairs), pairs, _best(design, wanted))
     if wanted.kind == "rate" and not design.repeated:
         table = np.array([[int(a.values.sum()), int(len(a) - a.values.sum())] for a in design.arms])
-        found = replace(chi_square(table), arms=tuple(means))
+        found = replace(chi_square(table, confidence=wanted.ask.confidence), arms=tuple(means))
         why = "the arms ran different items, once each"
         return Several(Chosen(found, why), pairs, _best(design, wanted))
     return _of_means(means, wanted, pairs)
@@ -97,14 +97,14 @@ def _of_means(
     why = "the arms ran different items: the item is the unit, its repeats averaged"
     omnibus = Chosen(welch_anova(means, confidence=wanted.ask.confidence), why)
     how: dict[str, Any] = {"confidence": wanted.ask.confidence}
+    apart = how | {"variances": "unequal"}  # as in Welch's: a wild small arm must not borrow
     try:
         if wanted.against_control:
-            law = dunnett(
-                means, control=next(iter(means)), alternative=wanted.ask.alternative, **how
-            )
+            side = wanted.ask.alternative
+            law = dunnett(means, control=next(iter(means)), alternative=side, **apart)
         else:
             law = games_howell(means, **how)
-        best = hsu_mcb(means, best=wanted.best, **how)
+        best = hsu_mcb(means, best=wanted.best, **apart)
     except ConfigurationError:  # arms that allow no test: the pairs say why, one by one
         return Several(omnibus, pairs)
     return Several(omnibus, tuple((Chosen(one, why), one.p_value) for one in law), best)

@@ -19,6 +19,11 @@ def optimize() -> ModuleType:
     return _load("scipy.optimize")
 
 
+def interpolate() -> ModuleType:
+    """``scipy.interpolate``."""
+    return _load("scipy.interpolate")
+
+
 def statsmodels(module: str) -> ModuleType:
     """A module of statsmodels by its name inside the package."""
     return _load(f"statsmodels.{module}")

@@ -1,7 +1,9 @@
 """The largest of several t statistics that share a control: Dunnett's distribution. PURE.
 
-Statistics i and j correlate as λ_i λ_j with λ = √(n_i / (n_i + n_0)), so that given the control's mean and
-the common standard deviation they are independent: two integrals instead of as many as there are arms.
+Statistics i and j correlate as λ_i λ_j, where λ² is the control's part in the variance of a difference (with
+one variance, n_i / (n_i + n_0)), so that given the control's mean and the standard deviation they are
+independent: two integrals instead of as many as there are arms. The inner one, which knows nothing of the
+degrees of freedom, is made once on a grid, and interpolated.
 """
 
 import math
@@ -11,37 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from crucible_telemetry.stats.extra import optimize, special
+from crucible_telemetry.stats.extra import interpolate, optimize, special
 
 _NODES = 200
+_STEPS = ((0.9, 100), (0.99, 250), (1.0, 1_000))
+"""Nodes of the integral over the control, up to a λ: near 1 the integrand is nearly a step."""
+_ALL = 1 - 1e-9
+"""A λ of 1 (an arm that does not vary) would leave nothing to integrate over."""
 _FAR = 9.0
 """Standard deviations beyond which the normal holds less than 1e-18."""
 
 
 class ManyToOne:
-    """P(all statistics ≤ c), or of their absolute values; accurate to about 1e-10."""
+    """P(all statistics ≤ c), or of their absolute values; `shared` are the λ; accurate to about 1e-10."""
 
-    def __init__(self, sizes: tuple[int, ...], control: int, df: float, *, two_sided: bool) -> None:
-        self._shared = Counter(math.sqrt(n / (n + control)) for n in sizes)
+    def __init__(self, shared: tuple[float, ...], df: float, *, two_sided: bool) -> None:
         self._two_sided = two_sided
-        nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-        self._control = _FAR * nodes
-        self._control_mass = (
-            _FAR * weights * np.exp(-(self._control**2) / 2) / math.sqrt(2 * math.pi)
-        )
-        self._spread, self._spread_mass = _chi(df, nodes, weights)
+        self._known = _known_spread(shared, two_sided)
+        self._spread, self._mass = _chi(df, *_legendre(_NODES))
 
     def below(self, c: float) -> float:
         """The probability that no statistic exceeds `c`."""
-        normal = special().ndtr
-        inside = np.ones((len(self._spread), len(self._control)))
-        for shared, count in self._shared.items():
-            own = math.sqrt(1 - shared**2)
-            shift, reach = shared * self._control, c * self._spread[:, None]
-            part = normal((reach + shift) / own)
-            part = part - normal((shift - reach) / own) if self._two_sided else part
-            inside *= part**count
-        return float(self._spread_mass @ inside @ self._control_mass)
+        return float(self._mass @ self._known(np.clip(c * self._spread, -_FAR, 2 * _FAR)))
 
     def p_value(self, statistic: float) -> float:
         """The probability of a largest statistic at least this large."""
@@ -53,15 +46,46 @@ class ManyToOne:
         while self.below(high) < confidence:
             high *= 2
         low = 0.0 if self._two_sided else -high
-        return float(optimize().brentq(lambda c: self.below(c) - confidence, low, high, xtol=1e-12))
+        return float(optimize().brentq(lambda c: self.below(c) - confidence, low, high, xtol=1e-11))
 
 
 @lru_cache(maxsize=1024)
 def critical_value(
-    sizes: tuple[int, ...], control: int, df: float, confidence: float, *, two_sided: bool
+    shared: tuple[float, ...], df: float, confidence: float, *, two_sided: bool
 ) -> float:
     """`ManyToOne.critical`, kept for designs seen before."""
-    return ManyToOne(sizes, control, df, two_sided=two_sided).critical(confidence)
+    return ManyToOne(shared, df, two_sided=two_sided).critical(confidence)
+
+
+@lru_cache(maxsize=8)
+def _legendre(nodes: int) -> tuple[Any, Any]:
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    return places, weights
+
+
+@lru_cache(maxsize=64)
+def _known_spread(shared: tuple[float, ...], two_sided: bool) -> Any:  # noqa: FBT001 - a cache's key
+    """`ManyToOne.below` where the standard deviation is known, as a spline."""
+    nodes, weights = _legendre(next(nodes for most, nodes in _STEPS if max(shared) <= most))
+    control = _FAR * nodes
+    mass = _FAR * weights * np.exp(-(control**2) / 2) / math.sqrt(2 * math.pi)
+    reach = np.linspace(0.0 if two_sided else -_FAR, 2 * _FAR, 2_001)
+    below = np.zeros(len(reach))
+    for rows in np.array_split(np.arange(len(reach)), 20):  # 800 kB, not 16 MB
+        below[rows] = _product(Counter(shared), control, reach[rows, None], two_sided) @ mass
+    return interpolate().CubicSpline(reach, below)
+
+
+def _product(shared: Counter[float], control: Any, reach: Any, two_sided: bool) -> Any:  # noqa: FBT001
+    """The probability that no statistic exceeds `reach`, given the control's mean."""
+    normal, inside = special().ndtr, np.ones(np.broadcast(reach, control).shape)
+    for each, count in shared.items():
+        kept = min(each, _ALL)
+        own, shift = math.sqrt(1 - kept**2), kept * control
+        part = normal((reach + shift) / own)
+        part = part - normal((shift - reach) / own) if two_sided else part
+        inside *= part**count
+    return inside
 
 
 def _chi(df: float, nodes: Any, weights: Any) -> tuple[Any, Any]:

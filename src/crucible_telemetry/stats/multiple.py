@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any, Literal
 
+from msgspec import Struct
 from numpy.typing import ArrayLike
 
 from crucible_telemetry.errors import ConfigurationError
@@ -19,6 +20,49 @@ from crucible_telemetry.stats.moments import Moments
 from crucible_telemetry.stats.result import Alternative, Result, Told
 
 SomeArms = Mapping[str, ArrayLike | Moments]
+Variances = Literal["equal", "unequal"]
+
+
+class Spread(Struct, frozen=True):
+    """Errors of differences of the arms' means, and how those with one control correlate."""
+
+    means: Means
+    equal: bool
+
+    @classmethod
+    def of(cls, means: Means, variances: Variances) -> "Spread":
+        """ConfigurationError names what is wrong."""
+        if variances not in ("equal", "unequal"):
+            raise ConfigurationError("variances", f"{variances!r} is none of equal, unequal")
+        _testable(means)
+        return cls(means, variances == "equal")
+
+    @property
+    def words(self) -> str:
+        """What is assumed of the variances."""
+        return "one variance" if self.equal else "variances may differ"
+
+    def error(self, i: int, j: int) -> tuple[float, float]:
+        """Standard error of the difference of two means, and its degrees of freedom."""
+        shares = self._share(i) + self._share(j)
+        pooled = self.equal or not shares
+        df = (
+            float(self.means.within_df)
+            if pooled
+            else welch_df(*(self.means.arms[k] for k in (i, j)))
+        )
+        return math.sqrt(shares), df
+
+    def shared(self, control: int) -> tuple[float, ...]:
+        """The λ of `ManyToOne`, one for each other arm."""
+        own = self._share(control)
+        others = [self._share(k) for k in range(len(self.means.arms)) if k != control]
+        return tuple(sorted(math.sqrt(own / (own + other)) if own else 0.0 for other in others))
+
+    def _share(self, i: int) -> float:
+        """The variance of an arm's mean."""
+        arm = self.means.arms[i]
+        return (self.means.within_variance if self.equal else arm.variance) / arm.n
 
 
 def tukey_hsd(
@@ -54,27 +98,24 @@ def dunnett(
     arms: SomeArms,
     *,
     control: str,
+    variances: Variances = "equal",
     alternative: Alternative = "two-sided",
     confidence: float = 0.95,
     nan: NanPolicy = "error",
 ) -> tuple[Result, ...]:
-    """Every other arm against one control, under one variance (Dunnett, JASA 50 (1955) 1096-1121).
+    """Every other arm against one control (Dunnett, JASA 50 (1955) 1096-1121).
 
     p-values and limits hold for all comparisons together; integrated numerically, with nothing random.
+    ``variances="unequal"``: each comparison with its own error and Satterthwaite's df, correlations estimated
+    (Hasler & Hothorn, Biometrical Journal 50 (2008) 793-800).
     """
-    means, ask = Means.of(arms, nan), Inference(confidence, alternative)
-    _testable(means)
+    spread, ask = Spread.of(Means.of(arms, nan), variances), Inference(confidence, alternative)
+    means = spread.means
     if control not in means.names:
         raise ConfigurationError("control", f"{control!r} is none of {', '.join(means.names)}")
     at = means.names.index(control)
-    design = _others(means, at), means.n[at], means.within_df
-    both = alternative == "two-sided"
-    law = ManyToOne(*design, two_sided=both)
-    reach = critical_value(*design, confidence, two_sided=both)
     return tuple(
-        _against(means, at, other, (law, reach), ask)
-        for other in range(len(means.arms))
-        if other != at
+        _against(spread, at, other, ask) for other in range(len(means.arms)) if other != at
     )
 
 
@@ -82,23 +123,24 @@ def hsu_mcb(
     arms: SomeArms,
     *,
     best: Literal["largest", "smallest"] = "largest",
+    variances: Variances = "equal",
     confidence: float = 0.95,
     nan: NanPolicy = "error",
 ) -> tuple[Result, ...]:
     """Each arm minus the best of the others: Hsu's constrained intervals of multiple comparisons with the best.
 
     Of the largest, an interval that ends at 0 rules the arm out, one that begins at 0 picks it out; of the
-    smallest, the other way round (Hsu, Multiple Comparisons, 1996, 4.1; one variance).
+    smallest, the other way round (Hsu, Multiple Comparisons, 1996, 4.1). `variances`: as in `dunnett`.
     """
     if best not in ("largest", "smallest"):
         raise ConfigurationError("best", f"{best!r} is none of largest, smallest")
-    means, ask = Means.of(arms, nan), Inference(confidence)
-    _testable(means)
+    spread, ask = Spread.of(Means.of(arms, nan), variances), Inference(confidence)
+    means = spread.means
     sign = 1.0 if best == "largest" else -1.0
-    lower, upper = _bounds(means, sign, confidence)
+    lower, upper = _bounds(spread, sign, confidence)
     told: Told = {
         "test": "Hsu's comparison with the best",
-        "method": f"constrained intervals, the {best} mean is best",
+        "method": f"constrained intervals, the {best} mean is best, {spread.words}",
         "estimand": f"mean minus the {best} of the others",
     }
     found = []
@@ -155,55 +197,52 @@ def _pairs(means: Means, test: str, error: Any, ask: Inference) -> Iterator[Resu
         )
 
 
-def _others(means: Means, control: int) -> tuple[int, ...]:
-    return tuple(n for place, n in enumerate(means.n) if place != control)
-
-
-def _against(
-    means: Means, at: int, other: int, law_reach: tuple[ManyToOne, float], ask: Inference
-) -> Result:
-    law, reach = law_reach
+def _against(spread: Spread, at: int, other: int, ask: Inference) -> Result:
+    means, both = spread.means, ask.alternative == "two-sided"
     estimate = means.arms[other].mean - means.arms[at].mean
-    error = math.sqrt(means.within_variance * (1 / means.n[at] + 1 / means.n[other]))
-    statistic = estimate / error
+    told: Told = {
+        "test": "Dunnett",
+        "method": f"against {means.names[at]!r}, adjusted for {len(means.arms) - 1} comparisons, {spread.words}",
+        "estimand": DIFFERENCE,
+        "estimate": estimate,
+        "arms": (means.names[at], means.names[other]),
+        "n": (means.n[at], means.n[other]),
+    }
+    error, df = spread.error(at, other)
+    if error == 0:
+        return ask.undecided("neither arm varies", means.notes, **told)
+    statistic, shared = estimate / error, spread.shared(at)
     toward = {"two-sided": abs(statistic), "less": -statistic}.get(ask.alternative, statistic)
+    reach = critical_value(shared, df, ask.confidence, two_sided=both) * error
     return ask.result(
-        test="Dunnett",
-        method=f"against {means.names[at]!r}, adjusted for {len(means.arms) - 1} comparisons",
-        estimand=DIFFERENCE,
-        estimate=estimate,
-        interval=ask.sides((estimate - reach * error, estimate + reach * error)),
+        interval=ask.sides((estimate - reach, estimate + reach)),
         statistic=statistic,
-        df=(means.within_df,),
-        p_value=law.p_value(toward),
-        arms=(means.names[at], means.names[other]),
-        n=(means.n[at], means.n[other]),
+        df=(df,),
+        p_value=ManyToOne(shared, df, two_sided=both).p_value(toward),
         notes=means.notes,
+        **told,
     )
 
 
-def _bounds(means: Means, sign: float, confidence: float) -> tuple[list[float], list[float]]:
+def _bounds(spread: Spread, sign: float, confidence: float) -> tuple[list[float], list[float]]:
     """Hsu's constrained limits of each arm minus the best of the others (largest after `sign`)."""
-    places = range(len(means.arms))
-    averages = [sign * arm.mean for arm in means.arms]
-    reach = [
-        critical_value(_others(means, i), means.n[i], means.within_df, confidence, two_sided=False)
-        for i in places
-    ]
+    places = range(len(spread.means.arms))
+    averages = [sign * arm.mean for arm in spread.means.arms]
 
-    def error(i: int, j: int) -> float:
-        return math.sqrt(means.within_variance * (1 / means.n[i] + 1 / means.n[j]))
+    def reach(control: int, other: int) -> float:
+        error, df = spread.error(control, other)
+        if error == 0:
+            return 0.0
+        shared = spread.shared(control)
+        return error * critical_value(shared, df, confidence, two_sided=False)
 
     upper = [
-        max(0.0, min(averages[i] - averages[j] + reach[i] * error(i, j) for j in places if j != i))
+        max(0.0, min(averages[i] - averages[j] + reach(i, j) for j in places if j != i))
         for i in places
     ]
     still = [i for i in places if upper[i] > 0]
     lower = [
-        min(
-            (averages[i] - averages[j] - reach[j] * error(i, j) for j in still if j != i),
-            default=0.0,
-        )
+        min((averages[i] - averages[j] - reach(j, i) for j in still if j != i), default=0.0)
         for i in places
     ]
     return [min(0.0, low) for low in lower], upper
