@@ -11,7 +11,7 @@ from crucible_telemetry.lab.durable import Found, here, keep_of, record_of
 from crucible_telemetry.metrics.rollups import LEVELS_S, Bucket, counted, merged
 from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.damage import damage_of, end_of
-from crucible_telemetry.stores.keeping import Keep, KeptExperiment
+from crucible_telemetry.stores.keeping import Keep, KeptExperiment, Tip
 from crucible_telemetry.stores.totals import Totals
 
 
@@ -95,8 +95,11 @@ async def _checked(keep: Keep, kept: KeptExperiment) -> Checked:
 def _damage(kept: KeptExperiment) -> list[str]:
     """What is damaged; a loss that was found before, and gone on from, is history."""
     damage = damage_of(kept)
-    known = 0 if kept.tip is None else len(kept.tip.lost)
-    return list(replace(damage, lost=damage.lost[known:]).told())
+    known = kept.tip or Tip()
+    new = replace(
+        damage, lost=damage.lost[len(known.lost) :], doubts=damage.doubts[len(known.doubts) :]
+    )
+    return list(new.told())
 
 
 def _twice(kept: KeptExperiment) -> list[str]:

@@ -26,7 +26,7 @@ class Damage(Struct, frozen=True, kw_only=True):
 
     `missing`: events that no block holds. `words`: numbers of the words that are not there, by kind.
     `trials`: how many are not there. `lost`: events at the end of an earlier run that had been committed and
-    were gone when it was opened, their seqs given again since. `perhaps`: events that may have been committed
+    were gone when it was opened, their seqs given again since. `doubts`: events that may have been committed
     before the machine stopped, at most. `flaws`: rows that cannot be read, in words.
     """
 
@@ -34,7 +34,7 @@ class Damage(Struct, frozen=True, kw_only=True):
     words: dict[str, frozenset[int]] = {}
     trials: int = 0
     lost: tuple[Run, ...] = ()
-    perhaps: Run | None = None
+    doubts: tuple[Run, ...] = ()
     flaws: tuple[str, ...] = ()
 
     def told(self) -> tuple[str, ...]:
@@ -44,11 +44,10 @@ class Damage(Struct, frozen=True, kw_only=True):
             f"{named(run)} were committed and are lost: the last transactions are gone"
             for run in self.lost
         ]
-        if self.perhaps is not None:
-            found.append(
-                f"the machine stopped while it was written: events from {self.perhaps[0]:,} on may be lost,"
-                f" at most up to {self.perhaps[1]:,}"
-            )
+        found += [
+            f"the machine stopped while it was written: {named(run)}, as far as there were any, are lost"
+            for run in self.doubts
+        ]
         found += [
             f"{kind} words {listed(sorted(numbers))} are damaged: events that use them cannot be read"
             for kind, numbers in self.words.items()
@@ -65,7 +64,7 @@ class Damage(Struct, frozen=True, kw_only=True):
 
 
 def damage_of(kept: KeptExperiment) -> Damage:
-    """What an experiment lacks of what was written."""
+    """What an experiment lacks of what was written, losses that were gone on from included."""
     tip = kept.tip or Tip()
     lost, flaws = _lost(kept.tip, kept.mark)
     return Damage(
@@ -73,7 +72,7 @@ def damage_of(kept: KeptExperiment) -> Damage:
         words=_words(kept, tip),
         trials=max(tip.trials - len(kept.trials), 0),
         lost=(*tip.lost, *lost),
-        perhaps=_perhaps(kept),
+        doubts=(*tip.doubts, *_doubts(kept)),
         flaws=(*kept.flaws, *flaws),
     )
 
@@ -113,11 +112,10 @@ def _lost(tip: Tip | None, mark: Mark | None) -> tuple[tuple[Run, ...], tuple[st
     return (), (f"the last {mark.commit - tip.commit} transactions are gone: no event was in them",)
 
 
-def _perhaps(kept: KeptExperiment) -> Run | None:
-    first = end_of(kept) + 1
-    if kept.mark is None or kept.mark.promised < first:
-        return None
-    return first, kept.mark.promised
+def _doubts(kept: KeptExperiment) -> tuple[Run, ...]:
+    mark = kept.mark or Mark(commit=0, last_seq=0)
+    first = max(end_of(kept), mark.last_seq) + 1
+    return ((first, mark.promised),) if mark.promised >= first else ()
 
 
 def _events(runs: Sequence[Run]) -> int:

@@ -43,7 +43,8 @@ class Tip(Struct, frozen=True, array_like=True):
     """How far an experiment goes, written with everything else that a transaction holds of it.
 
     `commit` counts its transactions; `words`: the greatest number by kind; `trials`: how many; `lost`: runs of
-    seqs that an earlier process had committed and that were gone when it was gone on with.
+    seqs that an earlier process had committed and that were gone when it was gone on with, `doubts` those that
+    it may have.
     """
 
     commit: int = 0
@@ -51,6 +52,7 @@ class Tip(Struct, frozen=True, array_like=True):
     words: dict[str, int] = {}
     trials: int = 0
     lost: tuple[tuple[int, int], ...] = ()
+    doubts: tuple[tuple[int, int], ...] = ()
 
 
 class Mark(Struct, frozen=True, kw_only=True):

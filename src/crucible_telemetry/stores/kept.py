@@ -68,6 +68,7 @@ class KeptStore(ShelvedStore):
             kept.tip or Tip(),
             commit=max(one.commit for one in (kept.tip or Tip(), kept.mark or Tip())),
             lost=self.damage.lost,
+            doubts=self.damage.doubts,
         )
         self._closed = False
         self._written_parts: frozenset[tuple[int, int]] = frozenset()
@@ -213,6 +214,7 @@ class KeptStore(ShelvedStore):
             words=self._spelling.numbers,
             trials=self._tip.trials + len(trials - self._trials),
             lost=self._tip.lost,
+            doubts=self._tip.doubts,
         )
 
     def _next_shelves(self, state: State) -> tuple[Shelf, ...]:

@@ -18,7 +18,7 @@ from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.stores import paths
 from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest
-from crucible_telemetry.stores.keeping import Change, KeptExperiment, Mark, Rollup
+from crucible_telemetry.stores.keeping import Change, KeptExperiment, Mark, Rollup, Tip
 from crucible_telemetry.stores.marks import Marks
 from crucible_telemetry.stores.seals import unsealed
 from crucible_telemetry.stores.sqlite_file import (
@@ -59,11 +59,15 @@ class SqliteKeep:
         self.path, self._durability = path, durability
         self._writing: apsw.Connection | None = None
         self._reading: apsw.Connection | None = None
-        self._marks = Marks(path)
-        self._numbers: dict[str, int] = {}
-        """Rows of experiments, by id."""
+        self._marks = Marks(path, promises=durability != "full")
+        self._rows: dict[str, int] = {}
+        """Experiments that were committed, by id: their rows in the table."""
         self._writer_thread = Worker("crucible-sqlite-writer")
         self._reader_thread = Worker("crucible-sqlite-reader")
+
+    @property
+    def _journal(self) -> Path:
+        return self.path.with_name(self.path.name + "-wal")
 
     @property
     def url(self) -> str:
@@ -163,6 +167,9 @@ class SqliteKeep:
         marks = self._marks.read()  # first: what comes after is no loss
         writing = self._writing = self._connected()
         paths.check_written(writing, self.url)
+        # Until it is in WAL mode: a journal that was deleted, and is there again after a loss of power,
+        # would take the whole file back to what it was before.
+        writing.execute("PRAGMA synchronous=EXTRA")
         make_if_empty(writing)
         self._check_format(writing)
         writing.execute("PRAGMA journal_mode=WAL")
@@ -179,10 +186,11 @@ class SqliteKeep:
 
     def _told_lost(self, ids: AbstractSet[str], marks: Mapping[str, Mark]) -> None:
         """Experiments of which nothing is left."""
-        for one in ids:
+        for one in sorted(ids):
+            least, most = marks[one].last_seq, max(marks[one].last_seq, marks[one].promised)
             log.warning(
-                "%s: experiment %r is lost: its events 1 to %d were committed and nothing of it is there",
-                self.url, one, marks[one].last_seq,
+                "%s: experiment %r is not there: its events 1 to %d, as far as there were any, are lost (at least %d)",
+                self.url, one, most, least,
             )  # fmt: skip
 
     def _connected(self) -> apsw.Connection:
@@ -205,19 +213,17 @@ class SqliteKeep:
             for one in change:
                 write_small(connection, one)
                 infos.append([write_block(connection, one.id, part) for part in one.parts])
-        self._mark(change)
+            tips = self._tips(change)
+            self._marks.promise(tips)
+        self._rows.update((one, row) for row, (one, _) in tips.items())
+        self._marks.committed(tips)
         return infos
 
-    def _mark(self, change: Change) -> None:
-        """Say outside the journal how far it went: see `marks.py`."""
+    def _tips(self, change: Change) -> dict[int, tuple[str, Tip]]:
+        """How far these experiments go, by the rows they have; one that is being restored has none yet."""
         tips = {one.id: one.tip for one in change if one.tip is not None}
-        new = tips.keys() - self._numbers.keys()
-        self._numbers |= numbers_of(self._writer(), new)
-        self._marks.write({
-            self._numbers[one]: (one, Mark(commit=tip.commit, last_seq=tip.last_seq))
-            for one, tip in tips.items()
-            if one in self._numbers
-        })  # fmt: skip
+        rows = self._rows | numbers_of(self._writer(), tips.keys() - self._rows.keys())
+        return {rows[one]: (one, tip) for one, tip in tips.items() if one in rows}
 
     def _claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         replace_record(self._writer(), experiment_id, before, record)
@@ -243,8 +249,9 @@ class SqliteKeep:
         connection = self._writer()
         numbers = numbers_of(connection, [experiment_id])
         # The mark first: a process that is killed in between misses nothing.
-        self._marks.write({number: (one, None) for one, number in numbers.items()})
-        self._numbers.pop(experiment_id, None)
+        for one, number in numbers.items():
+            self._marks.forget(number, one)
+            self._rows.pop(one, None)
         with transaction(connection):
             for table, column in TABLES.items():
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (experiment_id,))  # noqa: S608 - our own names
@@ -258,7 +265,7 @@ class SqliteKeep:
         connection, self._writing = self._writing, None
         if connection is not None:
             connection.close()
-        self._marks.close()
+            self._marks.close(whole=not self._journal.exists())
 
     def _writer(self) -> apsw.Connection:
         if self._writing is None:
@@ -272,7 +279,7 @@ class SqliteKeep:
 
     async def about(self) -> dict[str, Any]:
         """Format, and bytes of the file and its journal, for `crucible doctor`."""
-        wal = self.path.with_name(self.path.name + "-wal")
+        wal = self._journal
         return {
             "format": FORMAT,
             "file_bytes": self.path.stat().st_size,
