@@ -40,26 +40,26 @@ def in_words(store, _exp, point, patch):
 
 
 def in_the_encoding(_store, exp, point, patch):
-    write = sqlite._write_block
+    write = sqlite.write_block
 
     def failing(connection, one, columns):
         if one == exp.id:
             point.hit()
         return write(connection, one, columns)
 
-    patch.setattr(sqlite, "_write_block", failing)
+    patch.setattr(sqlite, "write_block", failing)
 
 
 def in_a_refused_row(_store, exp, point, patch):
-    write = SqliteKeep._write_small
+    write = sqlite.write_small
 
-    def failing(self, connection, one):
+    def failing(connection, one):
         if one.id == exp.id and point.met < point.times:
             point.met += 1
-            raise StoreRefused(self.url, "string or blob too big")
-        return write(self, connection, one)
+            raise StoreRefused("the keep", "string or blob too big")
+        return write(connection, one)
 
-    patch.setattr(SqliteKeep, "_write_small", failing)
+    patch.setattr(sqlite, "write_small", failing)
 
 
 def after_the_commit(store, _exp, point, patch):
