@@ -326,6 +326,8 @@ class Experiment(Questions, Archives):
         self._lab._check_writes("clean up")
         if self._life.living:
             await self.stop()
+        if not keep_data:
+            await self._lab._claim_at_rest(self, self.state, "cleanup")
         self._life.move("cleanup", wall_us(), monotonic_ns())
         self._lab._forget(self.id)
         if not keep_data:

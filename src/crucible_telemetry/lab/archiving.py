@@ -11,14 +11,14 @@ import anyio
 import msgspec
 from anyio import to_thread
 from msgspec import Struct
-from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns, wall_us
-from crucible_telemetry.collect.spec import LIVING, State, next_state
+from crucible_telemetry.collect.spec import LIVING, State
 from crucible_telemetry.errors import (
     ConfigurationError,
     CrucibleError,
     LifecycleError,
+    StoreRefused,
 )
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.experiment import Experiment
@@ -29,18 +29,13 @@ from crucible_telemetry.export.manifest import Manifest
 from crucible_telemetry.export.packing import Moment, Packer
 from crucible_telemetry.lab.durable import News, here
 from crucible_telemetry.lab.records import (
-    Record,
-    at_rest,
     packed,
-    unpacked,
 )
 from crucible_telemetry.lab.restoring import Restoring, Storage
 from crucible_telemetry.lab.starting import BACKOFF
 from crucible_telemetry.runtime.children import ChildSpec
 from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.base import DAY_S, to_us
-from crucible_telemetry.stores.keeping import ExperimentChange
-from crucible_telemetry.stores.kept import KeptStore
 
 UNDO_S = 5.0
 """How long the files of an archive that failed are removed; a store that is gone answers never."""
@@ -99,13 +94,13 @@ class Archiving(Restoring):
         self._check_writes("archive")
         experiment = self.get_experiment(experiment_id)
         experiment._check_kept("archive")
-        next_state(experiment_id, experiment.state, "archive")
+        experiment._life.after("archive")
         packer = self._packer(experiment, url, format, storage)
         around = await to_thread.run_sync(environment)
         moment = await self._moment_of(experiment, around)
         manifest = await _packed(packer, moment)
+        await self._claim_at_rest(experiment, State.ARCHIVED, "archive")
         experiment._life.move("archive", wall_us(), monotonic_ns())
-        await self._tell_state(experiment, unpacked(moment.record))
         return manifest
 
     def _packer(
@@ -133,18 +128,6 @@ class Archiving(Restoring):
             trials=lambda numbers: news(numbers)[1],
             table=table_of(experiment, await experiment._known_trials()),
         )
-
-    async def _tell_state(self, experiment: Experiment, record: Record) -> None:
-        """Keep the state an experiment has now."""
-        store = experiment._collector.store
-        record = replace(at_rest(record, here()), state=experiment.state.value)
-        if experiment.id in self._found_records:
-            self._found_records[experiment.id] = record
-            if self._durable is not None and isinstance(store, KeptStore):
-                change = ExperimentChange(id=experiment.id, record=packed(record))
-                await self._durable.keep.write((change,))
-        else:
-            await self._settle(experiment._collector)
 
     async def checkpoint(
         self,
@@ -213,14 +196,24 @@ class Archiving(Restoring):
             for experiment in self._experiments.values()
             if _may_go(experiment, before_us, archived_only=archived_only)
         ]
+        pruned: list[Pruned] = []
         for done, one in enumerate(chosen):
             if not dry_run:
                 headway(one.id, done / len(chosen))
-                await self.get_experiment(one.id).cleanup()
-                log.warning(
-                    "pruned experiment %r (%s): %d events deleted", one.id, one.state, one.events
-                )
-        return chosen
+                await self._prune(one, pruned)
+        return chosen if dry_run else pruned
+
+    async def _prune(self, one: Pruned, pruned: list[Pruned]) -> None:
+        """Delete the data of one, unless another lab has gone on with it meanwhile."""
+        try:
+            await self.get_experiment(one.id).cleanup()
+        except (LifecycleError, StoreRefused) as error:
+            log.warning("experiment %r is not pruned: %s", one.id, error)
+        else:
+            pruned.append(one)
+            log.warning(
+                "pruned experiment %r (%s): %d events deleted", one.id, one.state, one.events
+            )
 
 
 async def _packed(packer: Packer, moment: Moment) -> Manifest:

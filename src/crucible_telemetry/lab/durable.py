@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,6 @@ from crucible_telemetry.lab.records import (
     Owner,
     Record,
     code_of,
-    going_on,
     options_of,
     packed,
     trial_bytes,
@@ -201,9 +201,16 @@ class Found(Struct, frozen=True):
         # A process of this host that died may look as if it held it for a moment longer.
         if self.record.state not in LIVING or held is False or not is_alive(owner):
             return None
-        if held or (owner.pid == os.getpid() and owner.host == socket.gethostname()):
-            return "another lab"
-        return f"process {owner.pid} on {owner.host}"
+        since = datetime.fromtimestamp(self._since_us // 1_000_000, UTC).isoformat(" ", "seconds")
+        here = owner.pid == os.getpid() and owner.host == socket.gethostname()
+        where = "this process" if here else f"process {owner.pid} on {owner.host}"
+        return f"another lab, of {where}, since {since}"
+
+    @property
+    def _since_us(self) -> int:
+        """When it was started, or gone on with the last time."""
+        gaps_us = self.record.lived.gaps_us
+        return gaps_us[-1][1] if gaps_us else self.record.started_us
 
     @property
     def state(self) -> State:
@@ -225,18 +232,20 @@ class Durable:
         OPEN.add(self.owner.lab)
         return [Found(kept, record_of(kept, self.owner)) for kept in await self.keep.open()]
 
-    async def claim(self, store: KeptStore, known: Record) -> None:
-        """Take an experiment over to write it, when nobody else does and nobody has since it was read.
+    async def claim(self, store: KeptStore, record: Record, command: str) -> None:
+        """Put a record of this lab in the place of the one it knows, when nobody has written another since.
 
-        `known`: its record as this lab knows it. `LifecycleError` when another lab runs it now.
+        `LifecycleError` when another lab runs the experiment now, `StoreRefused` when one has.
         """
-        record = packed(going_on(known, self.owner, wall_us()))
-        kept = await store.claim(record)
-        if kept.record == record:
+        data = packed(record)
+        kept = await store.claim(data)
+        if kept.record == data:
             return
+        if not kept.record:
+            raise StoreRefused(self.keep.url, f"experiment {store.id!r} is not there any more")
         found = Found(kept, unpacked(kept.record))
         if found.elsewhere is not None:
-            raise LifecycleError(store.id, f"{found.record.state} in {found.elsewhere}", "reopen")
+            raise LifecycleError(store.id, f"{found.record.state} in {found.elsewhere}", command)
         raise StoreRefused(
             self.keep.url,
             f"experiment {store.id!r} was gone on with by another lab; open this one again to see it",

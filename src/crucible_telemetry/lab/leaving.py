@@ -5,16 +5,20 @@ from contextlib import suppress
 from functools import partial
 
 import anyio
+from msgspec.structs import replace
 
 from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.spec import State
 from crucible_telemetry.errors import CrucibleError
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.experiment import Experiment
-from crucible_telemetry.lab.durable import Durable
+from crucible_telemetry.lab.durable import Durable, News
+from crucible_telemetry.lab.records import at_rest
 from crucible_telemetry.lab.registry import Registry
 from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.runtime.loops import RootTask, spawn_root
 from crucible_telemetry.runtime.supervisor import Supervisor
+from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.lasting import Lasting
 from crucible_telemetry.stores.own import OwnStore
 
@@ -53,6 +57,20 @@ class Leaving(Registry):
         finally:  # a caller that was cancelled meanwhile leaves no counting behind
             if not self._any_living:
                 self._unheard.listen(on=False)
+
+    async def _claim_at_rest(self, experiment: Experiment, state: State, command: str) -> None:
+        """Write that it is at rest, in this state; an error when another lab runs it, or has gone on with it."""
+        experiment._life.after(command)
+        durable, collector = self._durable, experiment._collector
+        store = collector.store
+        if durable is None or not isinstance(store, KeptStore) or not store.has_record:
+            return
+        found = self._found_records.get(experiment.id)
+        record = found or News(collector, experiment._life, durable.owner).now()
+        record = replace(at_rest(record, durable.owner), state=state.value)
+        await durable.claim(store, record, command)
+        if found is not None:
+            self._found_records[experiment.id] = record
 
     async def _close_own_stores(self) -> None:
         """The last commit of users' own stores, each with its share of the time."""

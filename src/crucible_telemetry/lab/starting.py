@@ -34,6 +34,7 @@ from crucible_telemetry.lab.records import (
     Record,
     check_code,
     earlier_counts,
+    going_on,
     life_of,
     progress_of,
     spec_of,
@@ -148,7 +149,7 @@ class Starting(Leaving):
         self._claim(spec.export_on_exit, experiment.id)
         await old.store.resume()
         again = await recounted(old.store, old.reader)
-        await durable.claim(old.store, record)
+        await durable.claim(old.store, going_on(record, durable.owner, wall_us()), "reopen")
         life.reopen(wall_us(), monotonic_ns())
         self._found_records.pop(experiment.id, None)
         try:

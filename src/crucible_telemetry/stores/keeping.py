@@ -31,12 +31,19 @@ class Rollup(Struct, frozen=True, array_like=True):
     cells: bytes
 
 
+class OwnerHead(Struct, frozen=True):
+    """Which lab writes an experiment, as far as a keep has to know."""
+
+    lab: str = ""
+
+
 class RecordHead(Struct, frozen=True):
-    """What of an experiment's record (`ExperimentChange.record`) stands in columns of its own."""
+    """What a keep understands of an experiment's record (`ExperimentChange.record`)."""
 
     name: str
     state: str
     started_us: int
+    owner: OwnerHead = OwnerHead()
 
 
 class Tip(Struct, frozen=True, array_like=True):

@@ -133,6 +133,11 @@ class KeptStore(ShelvedStore):
             if trouble is not None and self._told < touches:
                 raise trouble
 
+    @property
+    def has_record(self) -> bool:
+        """Whether the keep knows the experiment, as far as this store does."""
+        return self._record is not None
+
     async def claim(self, record: bytes) -> KeptExperiment:
         """Put this record in the place of the last one; see `Keep.claim`."""
         async with self._writer.paused():

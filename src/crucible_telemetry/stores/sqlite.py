@@ -13,7 +13,13 @@ from typing import Any, Final, Literal, TypeVar
 import apsw
 import msgspec
 
-from crucible_telemetry.errors import StoreDamaged, StoreError, StoreRefused, StoreUnavailable
+from crucible_telemetry.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreRefused,
+    StoreTaken,
+    StoreUnavailable,
+)
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.stores import paths
@@ -31,6 +37,7 @@ from crucible_telemetry.stores.sqlite_file import (
 )
 from crucible_telemetry.stores.sqlite_rows import (
     all_kept,
+    is_anothers,
     kept_one,
     numbers_of,
     replace_record,
@@ -211,6 +218,8 @@ class SqliteKeep:
         connection, infos = self._writer(), []
         with transaction(connection):
             for one in change:
+                if one.record is not None and is_anothers(connection, one.id, one.record):
+                    raise StoreTaken(self.url, one.id)
                 write_small(connection, one)
                 infos.append([write_block(connection, one.id, part) for part in one.parts])
             tips = self._tips(change)

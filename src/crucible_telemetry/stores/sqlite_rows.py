@@ -36,6 +36,17 @@ def write_record(connection: apsw.Connection, one: str, record: bytes) -> None:
     )
 
 
+def is_anothers(connection: apsw.Connection, one: str, record: bytes) -> bool:
+    """Whether the record that is there is of another lab than this one: it has gone on with the experiment."""
+    there: Any = connection.execute("SELECT record FROM experiments WHERE id = ?", (one,)).get
+    before = unsealed(there, "record", one)
+    return before is not None and _owner(before) != _owner(record)
+
+
+def _owner(record: bytes) -> str:
+    return msgspec.msgpack.decode(record, type=RecordHead).owner.lab
+
+
 def replace_record(connection: apsw.Connection, one: str, before: bytes, record: bytes) -> None:
     """A record in the place of `before`, if that is what is there."""
     state = msgspec.msgpack.decode(record, type=RecordHead).state
