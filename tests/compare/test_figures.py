@@ -117,6 +117,11 @@ async def test_a_result_draws_itself(lab, tmp_path):
         {"horizon_s": 0},
         {"control": "x"},
         {"secondary": "x"},
+        {"secondary": 3},
+        {"secondary": ["success"]},
+        {"correction": None},
+        {"confidence": "0.95"},
+        {"horizon_s": "1"},
         {"wrong": 3},
     ],
 )

@@ -12,7 +12,7 @@ from crucible_telemetry.stats.result import Result, number, p_text
 
 
 class ArmFigures(Struct, frozen=True, kw_only=True):
-    """One arm as it was compared: `value` is its mean, rate or ratio (times: the median) in `unit`.
+    """One arm as it was compared: `value` is the comparison's `figure` (mean, rate, p50 …) in `unit`.
 
     `units` (trials, or calls) of `items` items (None: not known); `failed` and `unfinished` (cancelled,
     timed out or still open) count units; `without_value`: units left out; `unpaired_items`: items left out.
@@ -63,6 +63,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     confidence: float
     arms: tuple[ArmFigures, ...]
     primary: Finding
+    figure: str = "value"
     pairs: tuple[Finding, ...] = ()
     best: tuple[Result, ...] = ()
     quantiles: tuple[Result, ...] = ()
@@ -140,7 +141,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
             "failed",
             "unfinished",
             "left out",
-            "value",
+            self.figure,
         ]
         return [head, *(_arm_row(arm) for arm in self.arms)]
 

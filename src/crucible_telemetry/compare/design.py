@@ -60,6 +60,13 @@ class Arm(Struct, frozen=True, eq=False):
         sums: Floats = np.bincount(inverse, weights=self.values, minlength=len(names)) / sizes
         return names, sums
 
+    def by_item(self) -> "Arm":
+        """A row an item, the mean over its repeats; itself where nothing is repeated."""
+        if not self.repeated:
+            return self
+        names, means = self.item_means()
+        return Arm(self.name, means, names)
+
     def item_sums(self, values: Floats) -> Floats:
         """Sums over the units of each item, in the order of `item_means`."""
         if self.items is None:
@@ -85,38 +92,39 @@ class Design(Struct, frozen=True, eq=False):
 
 
 def designed(metric: str, arms: Sequence[Arm], pairing: Pairing | None) -> Design:
-    """The design of these arms; ComparisonError under 80 % common items unless `pairing` says what to do."""
+    """The design of these arms; ComparisonError under 80 % common items unless `pairing` says what to do.
+
+    Items that only some of several arms share are no less dependent: they count as partly common too.
+    """
     kept = [arm.rows(~np.isnan(arm.values)) for arm in arms]
     missing = [len(arm) - len(left) for arm, left in zip(arms, kept, strict=True)]
     for arm in kept:
         if not len(arm):
             raise ComparisonError(metric, f"{arm.name} has no value of it")
-    common, share = _common(kept)
-    crossed = share > 0
-    if crossed and pairing != "independent":
+    common, share, crossed = _common(kept)
+    if pairing == "intersection" or (crossed and pairing is None):
         _check_share(metric, share, pairing)
         return _paired(kept, common, missing)
     note = (
-        (f"items in several arms ({share:.0%}) are one cluster each, none is left out",)
+        (f"items in several arms ({crossed:.0%}) are one cluster each, none is left out",)
         if crossed
         else ()
     )
     losses = tuple((count, 0) for count in missing)
     repeated = any(arm.repeated for arm in kept)
     return Design(
-        tuple(kept), paired=False, crossed=crossed, repeated=repeated, losses=losses, notes=note
+        tuple(kept), paired=False, crossed=crossed > 0, repeated=repeated, losses=losses, notes=note
     )
 
 
-def _common(arms: Sequence[Arm]) -> tuple[NDArray[Any], float]:
-    """Items that every arm has, and their share of all."""
-    if any(arm.items is None for arm in arms):
-        return np.zeros(0, np.str_), 0.0
+def _common(arms: Sequence[Arm]) -> tuple[NDArray[Any], float, float]:
+    """Items that every arm has, their share of all, and the share that lies in more arms than one."""
     sets = [np.unique(arm.items) for arm in arms if arm.items is not None]
-    common, every = sets[0], sets[0]
-    for one in sets[1:]:
-        common, every = np.intersect1d(common, one), np.union1d(every, one)
-    return common, len(common) / len(every)
+    if len(sets) < len(arms):
+        return np.zeros(0, np.str_), 0.0, 0.0
+    every, counts = np.unique(np.concatenate(sets), return_counts=True)
+    common = every[counts == len(arms)]
+    return common, len(common) / len(every), float((counts > 1).mean())
 
 
 def _check_share(metric: str, share: float, pairing: Pairing | None) -> None:
@@ -125,6 +133,10 @@ def _check_share(metric: str, share: float, pairing: Pairing | None) -> None:
             metric,
             f"only {share:.0%} of the items have a value in every arm: say pairing='intersection' (these "
             "alone, as pairs) or pairing='independent' (all)",
+        )
+    if share == 0:
+        raise ComparisonError(
+            metric, "no item has a value in every arm, so there is nothing to pair"
         )
 
 

@@ -13,7 +13,7 @@ Kind = Literal["mean", "rate", "time", "ratio"]
 
 _TIMES: Final = ("latency_ms", "ttft")
 _COUNTS: Final = {"tokens": "total", **{f"{name}_tokens": name for name in TOKENS}}
-_QUANTILE: Final = re.compile(r"(.+)\.p(\d{1,2}(?:\.\d+)?)")
+_QUANTILE: Final = re.compile(r"(.+)\.p(\d+(?:\.\d+)?)")
 
 
 class Metric(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Several arms where analysis of variance does not fit: items partly in common, times, ratios. PURE.
 
-Whether any arm differs is asked of each unit's value (of ratios and restricted means: its linearised or
+Whether any arm differs is asked of each item's mean (of ratios and restricted means: its linearised or
 pseudo-value, whose mean is the figure) by Wald's test over items as clusters; of times to success as such by the
 log-rank test.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crucible_telemetry.compare import times
 from crucible_telemetry.compare.design import Arm, Design
-from crucible_telemetry.compare.method import Chosen
+from crucible_telemetry.compare.method import Chosen, linearised
 from crucible_telemetry.stats.arguments import Clustered
 from crucible_telemetry.stats.clusters import cr2_wald
 from crucible_telemetry.stats.inference import Inference, with_notes
@@ -31,7 +31,7 @@ def means_differ(design: Design, ask: Inference) -> Chosen:
 
 def ratios_differ(design: Design, ask: Inference) -> Chosen:
     """Of ratios of sums, linearised by item (the delta method)."""
-    arms = tuple(map(_linearised, design.arms))
+    arms = tuple(map(linearised, design.arms))
     note = "values are the ratio plus each item's influence on it: their means are the ratios"
     why = f"a ratio of sums: linearised by item; {_CLUSTER}"
     return _wald(replace(design, arms=arms), ask, why, note)
@@ -68,10 +68,10 @@ def times_differ(design: Design) -> Chosen:
 
 
 def _wald(design: Design, ask: Inference, why: str, *notes: str) -> Chosen:
-    labels = _labels(design.arms)
+    items = [arm.by_item() for arm in design.arms]
     arms = {
         arm.name: Clustered(arm.values, label)
-        for arm, label in zip(design.arms, labels, strict=True)
+        for arm, label in zip(items, _labels(items), strict=True)
     }
     return Chosen(with_notes(cr2_wald(arms, confidence=ask.confidence), *notes), why)
 
@@ -82,15 +82,3 @@ def _labels(arms: Sequence[Arm]) -> list[NDArray[Any]]:
         return [np.asarray(arm.items) for arm in arms]
     ends = np.cumsum([len(arm) for arm in arms])
     return np.split(np.arange(ends[-1]), ends[:-1])
-
-
-def _linearised(arm: Arm) -> Arm:
-    """The ratio plus each item's influence on it, a row an item; infinite where nothing is below."""
-    if arm.below is None:
-        raise AssertionError("a ratio has denominators")
-    above, below = arm.item_sums(arm.values), arm.item_sums(arm.below)
-    with np.errstate(all="ignore"):
-        ratio = above.sum() / below.sum()
-        values = ratio + (above - ratio * below) / below.mean()
-    values = np.where(np.isnan(values), np.inf, values)
-    return Arm(arm.name, values, None if arm.items is None else np.unique(arm.items))

@@ -124,7 +124,7 @@ def notes_on(
             "nothing ran in trials: the unit is the call, "
             + ("grouped by the item it names" if items else "and calls are taken as independent")
         )
-    return (*found, *_unlike(metric, arms, losses), *_drift(arms))
+    return (*found, *unlike(arms, losses), *_drift(arms))
 
 
 def _drift(arms: Sequence[Gathered]) -> tuple[str, ...]:
@@ -141,12 +141,8 @@ def _drift(arms: Sequence[Gathered]) -> tuple[str, ...]:
     )
 
 
-def _unlike(
-    metric: Metric, arms: Sequence[Gathered], losses: Sequence[tuple[int, int]]
-) -> tuple[str, ...]:
-    """Different shares without a score bend its mean."""
-    if metric.source not in ("score", "success", "custom"):
-        return ()
+def unlike(arms: Sequence[Gathered], losses: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """Different shares without a value bend its mean."""
     shares = [lost / max(len(arm.units), 1) for arm, (lost, _) in zip(arms, losses, strict=True)]
     if not any(shares):
         return ()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 from typing import Any, Final, Literal, get_args
 
 import anyio.to_thread
@@ -14,7 +15,7 @@ from crucible_telemetry.compare import refusals, times
 from crucible_telemetry.compare.comparison import ArmFigures, Comparison, Curve, Finding
 from crucible_telemetry.compare.design import Arm, Design, Pairing, designed
 from crucible_telemetry.compare.gathering import Gathered, gathered
-from crucible_telemetry.compare.method import Chosen, quantile, two_arms
+from crucible_telemetry.compare.method import Chosen, figure_name, figure_of, quantile, two_arms
 from crucible_telemetry.compare.metric import Metric, metric_of
 from crucible_telemetry.compare.several import Several, Wanted, several_arms
 from crucible_telemetry.compare.units import CENSORED, Units
@@ -22,7 +23,7 @@ from crucible_telemetry.errors import ComparisonError, ConfigurationError
 from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.stats.corrections import benjamini_hochberg, holm
-from crucible_telemetry.stats.inference import Inference
+from crucible_telemetry.stats.inference import Inference, with_notes
 from crucible_telemetry.stats.result import Alternative, Result
 from crucible_telemetry.stats.survival import SurvivalCurve
 from crucible_telemetry.stores.base import Where
@@ -62,18 +63,31 @@ def asked(metric: str, options: dict[str, Any]) -> Question:
         if name not in known or name == "metric":
             raise ConfigurationError(name, f"unknown option; known are {', '.join(known[1:])}")
     options = dict(options)
-    secondary = options.pop("secondary", ())
-    if isinstance(secondary, str) or not all(isinstance(one, str) for one in secondary):
-        raise ConfigurationError("secondary", f"want a list of metrics, not {secondary!r}")
-    question = Question(metric=metric, secondary=tuple(secondary), **options)
-    for name, choices in (("correction", get_args(Correction)), ("pairing", get_args(Pairing))):
-        given = getattr(question, name)
-        if given is not None and given not in choices:
-            raise ConfigurationError(name, f"{given!r} is none of {', '.join(choices)}")
-    if question.horizon_s is not None and not 0 < question.horizon_s < math.inf:
-        raise ConfigurationError("horizon_s", f"{question.horizon_s!r} is no time above zero")
+    secondary = _metrics(metric, options.pop("secondary", ()))
+    question = Question(metric=metric, secondary=secondary, **options)
+    _check_choice("correction", question.correction, get_args(Correction))
+    if question.pairing is not None:
+        _check_choice("pairing", question.pairing, get_args(Pairing))
+    horizon = question.horizon_s
+    if horizon is not None and not (isinstance(horizon, Real) and 0 < horizon < math.inf):
+        raise ConfigurationError("horizon_s", f"{horizon!r} is no time above zero")
     Inference(question.confidence, question.alternative)
     return question
+
+
+def _check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise ConfigurationError(name, f"{given!r} is none of {', '.join(choices)}")
+
+
+def _metrics(primary: str, names: Any) -> tuple[str, ...]:
+    """Names of secondary metrics, each asked for once."""
+    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
+        raise ConfigurationError("secondary", f"want a list of metrics, not {names!r}")
+    twice = [one for place, one in enumerate(names) if one in (primary, *names[:place])]
+    if twice:
+        raise ConfigurationError("secondary", f"{twice[0]!r} is asked for twice")
+    return tuple(names)
 
 
 async def compare(
@@ -125,8 +139,10 @@ class _Asked(Struct, frozen=True):
             unit_kind=self.gathered[0].units.kind,
             confidence=question.confidence,
             arms=tuple(
-                map(self.figures, self.gathered, design.arms, curves, design.losses, range(99))
+                self.figures(one, design, place, figure_of(kind, design, place, *self.at))
+                for place, one in enumerate(self.gathered)
             ),
+            figure=figure_name(kind, *self.at),
             primary=primary,
             pairs=pairs,
             best=best,
@@ -138,6 +154,11 @@ class _Asked(Struct, frozen=True):
             notes=(*refusals.notes_on(metric, self.gathered, design.losses), *design.notes),
             curves=tuple(map(_curve, design.arms, curves)) if kind in ("mean", "time") else (),
         )
+
+    @property
+    def at(self) -> tuple[float | None, float | None]:
+        """The quantile asked for, if one is, and the horizon of restricted means."""
+        return self.metric.q, self.question.horizon_ms
 
     def design(self, metric: Metric, units: Sequence[Units] | None = None) -> tuple[Design, str]:
         """The arms of a metric as a design, and the kind of figure it is."""
@@ -192,8 +213,12 @@ class _Asked(Struct, frozen=True):
         found = []
         for metric in self.further:
             refusals.check(metric, self.gathered)
-            chosen = self.chosen(metric, *self.design(metric))
-            found.append(Finding(metric=metric.name, result=chosen.result, why=chosen.why))
+            design, kind = self.design(metric)
+            chosen = self.chosen(metric, design, kind)
+            result = with_notes(
+                chosen.result, *refusals.unlike(self.gathered, design.losses), *design.notes
+            )
+            found.append(Finding(metric=metric.name, result=result, why=chosen.why))
         return corrected(found, self.question.correction)
 
     def attempts(self) -> tuple[Finding, ...]:
@@ -213,8 +238,11 @@ class _Asked(Struct, frozen=True):
         rates = [1 - len(left) / len(arm) for left, arm in zip(only, design.arms, strict=True)]
         if not any(rates):
             return ()
-        kept = designed(self.metric.name, only, "intersection") if all(map(len, only)) else None
-        if kept is None or not all(map(len, kept.arms)):
+        try:
+            kept = designed(
+                self.metric.name, only, "intersection" if design.paired else "independent"
+            )
+        except ComparisonError:  # an arm, or every pair, is without a success
             return ()
         found = two_arms("mean", kept, self.question.ask).result
         told = ", ".join(
@@ -225,21 +253,14 @@ class _Asked(Struct, frozen=True):
         estimand = f"{found.estimand.removesuffix(', treatment − control')}, successes alone"
         return (replace(found, estimand=estimand, notes=notes),)
 
-    def figures(
-        self,
-        one: Gathered,
-        arm: Arm,
-        curve: SurvivalCurve | None,
-        losses: tuple[int, int],
-        place: int,
-    ) -> ArmFigures:
-        outcome = one.units.outcome
+    def figures(self, one: Gathered, design: Design, place: int, value: float) -> ArmFigures:
+        outcome, losses = one.units.outcome, design.losses[place]
         return ArmFigures(
             id=one.id,
-            name=arm.name,
+            name=design.arms[place].name,
             condition=one.condition,
             role="control" if place == 0 else "treatment",
-            value=_value(arm, curve, 0.5 if self.metric.q is None else self.metric.q),
+            value=value,
             units=len(one.units),
             items=None if one.units.items is None else len(np.unique(one.units.items)),
             failed=int((outcome == Outcome.ERROR).sum()),
@@ -258,16 +279,6 @@ def corrected(findings: Sequence[Finding], correction: str) -> tuple[Finding, ..
         f if math.isnan(f.result.p_value) else replace(f, p_adjusted=next(adjusted))
         for f in findings
     )
-
-
-def _value(arm: Arm, curve: SurvivalCurve | None, q: float) -> float:
-    """An arm's own figure: mean, rate, ratio, or quantile of time to success."""
-    if curve is not None:
-        return times.reached(curve, q)
-    if arm.below is not None:
-        successes = float(arm.below.sum())
-        return float(arm.values.sum()) / successes if successes else math.inf
-    return float(arm.item_means()[1].mean())
 
 
 def _curve(arm: Arm, curve: SurvivalCurve | None) -> Curve:

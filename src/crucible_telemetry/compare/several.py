@@ -50,6 +50,11 @@ def several_arms(design: Design, wanted: Wanted) -> Several:
     there is no such test, the omnibus p-value is Holm's smallest. Intervals of pairs hold together, by the
     method's own law or by Bonferroni, and so do those from the best.
     """
+    if wanted.ask.alternative != "two-sided" and not wanted.against_control:
+        raise ConfigurationError(
+            "alternative",
+            f"{wanted.ask.alternative!r} of several arms needs control=: all pairs have no side",
+        )
     pairs = _pairs(design, wanted)
     means = {arm.name: arm.item_means()[1] for arm in design.arms}
     if design.paired and wanted.kind in ("mean", "rate"):

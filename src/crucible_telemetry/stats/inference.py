@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, get_args
 
 from msgspec import Struct
@@ -22,8 +23,9 @@ class Inference(Struct, frozen=True):
     alternative: Alternative = "two-sided"
 
     def __post_init__(self) -> None:
-        if not 0 < self.confidence < 1:
-            raise ConfigurationError("confidence", f"{self.confidence} is not between 0 and 1")
+        number = isinstance(self.confidence, Real)
+        if not (number and 0 < self.confidence < 1):
+            raise ConfigurationError("confidence", f"{self.confidence!r} is not between 0 and 1")
         if self.alternative not in get_args(Alternative):
             raise ConfigurationError(
                 "alternative", f"{self.alternative!r} is none of {', '.join(get_args(Alternative))}"
