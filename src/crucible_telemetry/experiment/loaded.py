@@ -19,7 +19,8 @@ from crucible_telemetry.errors import LifecycleError, UnreadableFile
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.export.loading import Loader
-from crucible_telemetry.export.opening import MAX_LINE_BYTES
+from crucible_telemetry.export.opening import MAX_LINE_BYTES, table_kind
+from crucible_telemetry.export.packages import READING, ready
 from crucible_telemetry.export.reading import read_lines
 from crucible_telemetry.export.trials import beside_of, not_there, read_trials
 from crucible_telemetry.export.walk import Walk
@@ -147,14 +148,16 @@ async def load(
     metrics_config: Any = None,
     max_line_bytes: int = MAX_LINE_BYTES,
 ) -> Loaded:
-    """An exported file (``.jsonl``, ``.csv``, also ``.gz``, ``.zst``) as an experiment that can be asked.
+    """An exported file (``.jsonl``, ``.csv``, also ``.gz``, ``.zst``; ``.parquet``, ``.arrow``) as an experiment that can be asked.
 
     It is kept in memory. `experiment` chooses one id of a file that holds several. `trials`: the file of its
     trials, where that is not the one beside it (see `Loaded.trials`). Metrics equal those of
-    the experiment it was written by, to the bit for JSON Lines, but for what `Loaded` says a file lacks.
-    `UnreadableFile` names the line that is no event, and refuses what outgrows its limits.
+    the experiment it was written by, to the bit for JSON Lines, Parquet and Arrow, but for what `Loaded` says a file lacks.
+    `UnreadableFile` names the line that is no event, the rows of a table that are not as they were written, and refuses what outgrows its limits.
     """
     options = {} if metrics_config is None else {"metrics_config": metrics_config}
+    if table_kind(Path(path)) is not None:
+        await ready(READING, "path")
     filling = _Filling(Path(path), experiment, options)
     for count, (number, line) in enumerate(read_lines(path, max_line_bytes)):
         if count % _LINES_AT_ONCE == 0:

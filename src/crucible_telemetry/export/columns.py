@@ -11,9 +11,20 @@ from typing import Any, Final
 
 import numpy as np
 from msgspec.structs import fields
+from numpy.typing import NDArray
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.events.columns import ENDS, LLM, MARKED, RANK_SHIFT, RANKS, WRAPS
+from crucible_telemetry.events.columns import (
+    ENDS,
+    LLM,
+    MARKED,
+    MISSING,
+    NANO,
+    RANK_SHIFT,
+    RANKS,
+    WRAPS,
+    Columns,
+)
 from crucible_telemetry.events.event import GENERIC_SHAPE, Event
 from crucible_telemetry.events.known import known
 from crucible_telemetry.events.shape import HEADER, SHAPES, decode_rows, dictionaries
@@ -25,6 +36,10 @@ FLAGS: Final = {"ends": ENDS, "llm": LLM, "wraps": WRAPS, "marked": MARKED}
 RANK: Final = "rank"
 OF_EVENT: Final = tuple(field.name for field in fields(Event) if field.name not in BOXES)
 FIXED: Final = (*OF_EVENT, *FLAGS, RANK)
+EXACT: Final = "exact"
+"""Where a file has the integers of figures whose milliseconds or dollars do not lead back to them."""
+FLOAT_EXACT: Final = 2**51
+"""Below it an integer / 1e6 or / 1e12 leads back to the integer: two roundings err by less than a half."""
 MAX_COLUMNS: Final = 16_384
 _PATHS: Final = tuple(f"{box}." for box in BOXES)
 
@@ -41,6 +56,19 @@ def flags_of(row: dict[str, Any]) -> int:
     rank = row.get(RANK)
     bits = sum(bit for name, bit in FLAGS.items() if row.get(name) is True)
     return bits | ((rank << RANK_SHIFT) & RANKS if type(rank) is int else 0)
+
+
+def exact_figures(columns: Columns, at: NDArray[np.intp]) -> list[dict[str, int]]:
+    """For each row, the figures too large for a float of ms or dollars, as the integers they are."""
+    found: list[dict[str, int]] = [{} for _ in at]
+    for name in NANO:
+        column = getattr(columns, name)
+        if column is None:
+            continue
+        values = column[at]
+        for row in np.flatnonzero((values >= FLOAT_EXACT) & (values != MISSING)).tolist():
+            found[row][name] = int(values[row])
+    return found
 
 
 class Union:

@@ -8,17 +8,12 @@ hold (what the event counts as, see `events.columns`); ``encoded`` where JSON la
 from typing import Annotated, Any, Final
 
 import msgspec
-import numpy as np
 from msgspec.structs import asdict
 
-from crucible_telemetry.events.columns import MISSING, NANO
 from crucible_telemetry.events.event import Event
-from crucible_telemetry.export.columns import counted_as
+from crucible_telemetry.export.columns import counted_as, exact_figures
 from crucible_telemetry.export.walk import Slice
 from crucible_telemetry.export.words import sayable
-
-FLOAT_EXACT: Final = 2**51
-"""Below it an integer / 1e6 or / 1e12 leads back to the integer: two roundings err by less than a half."""
 
 _MAX: Final = 1.7976931348623157e308
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
@@ -48,7 +43,7 @@ def lines(some: Slice) -> bytes:
             )
         except UnicodeEncodeError:  # names, tags and items are as users gave them
             pass
-    exact = _exact(some)
+    exact = exact_figures(some.columns, some.rows)
     return b"".join(map(_careful, some.events, flags, exact))
 
 
@@ -58,20 +53,7 @@ def _is_plain(some: Slice) -> bool:
         _PLAIN.decode(b"\xdd" + len(rows).to_bytes(4, "big") + b"".join(rows))
     except msgspec.ValidationError:
         return False
-    return not any(_exact(some))
-
-
-def _exact(some: Slice) -> list[dict[str, int]]:
-    """For each event, the figures too large for a float of ms or dollars, as the integers they are."""
-    found: list[dict[str, int]] = [{} for _ in some.rows]
-    for name in NANO:
-        column = getattr(some.columns, name)
-        if column is None:
-            continue
-        values = column[some.rows]
-        for at in np.flatnonzero((values >= FLOAT_EXACT) & (values != MISSING)).tolist():
-            found[at][name] = int(values[at])
-    return found
+    return not any(exact_figures(some.columns, some.rows))
 
 
 def line_fields(event: Event, flags: int, exact: dict[str, int]) -> dict[str, Any]:

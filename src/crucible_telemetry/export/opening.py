@@ -24,6 +24,19 @@ _MAX_WINDOW: Final = 2**27
 _MAGIC: Final = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 
 
+_TABLES: Final = {b"PAR1": "parquet", b"ARROW1": "arrow"}
+
+
+def table_kind(path: Path) -> str | None:
+    """``"parquet"`` or ``"arrow"``, by the first bytes of a file; None for any other."""
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(8)
+    except OSError as error:
+        raise UnreadableFile(str(path), None, _reason(error)) from error
+    return next((kind for magic, kind in _TABLES.items() if head.startswith(magic)), None)
+
+
 @contextmanager
 def opened(
     path: Path, told: Callable[[float], None] = lambda share: None

@@ -12,6 +12,7 @@ from anyio import to_thread
 from crucible_telemetry.errors import ConfigurationError
 
 TABLES: Final = "crucible_telemetry.export.tables"
+READING: Final = "crucible_telemetry.export.tablereading"
 FILES: Final = "crucible_telemetry.export.tablefiles"
 
 

@@ -1,7 +1,8 @@
-"""Exported files → events again, one line at a time.
+"""Exported files → events again, one line or row at a time.
 
-JSON Lines come back as they were, to the bit. CSV comes back but for what its cells do not hold: keys whose
-value was None, words inside lists, figures beyond 2⁵¹ ns or pico-dollars to the precision of a float. A file
+JSON Lines come back as they were, to the bit. Parquet and Arrow come back but for keys whose value was None, and
+integers in a column that has floats too, which are floats then; figures are the same to the bit. CSV lacks besides
+words inside lists, and figures beyond 2⁵¹ ns or pico-dollars are to the precision of a float. A file
 with chosen columns gives what it has; its events count as the catalog says.
 """
 
@@ -23,7 +24,8 @@ from crucible_telemetry.errors import UnreadableFile
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.export.cells import nested, read_cell
 from crucible_telemetry.export.flat import BOXES
-from crucible_telemetry.export.opening import MAX_LINE_BYTES, Lines, opened
+from crucible_telemetry.export.opening import MAX_LINE_BYTES, Lines, opened, table_kind
+from crucible_telemetry.export.packages import READING, part
 from crucible_telemetry.export.words import restore
 from crucible_telemetry.runtime.headway import headway
 
@@ -83,9 +85,10 @@ _IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
 def read_events(
     path: str | PathLike[str], *, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[Event]:
-    """The events of a JSON Lines or CSV file (also ``.gz``, ``.zst``), in its order; memory is that of a line.
+    """The events of a JSON Lines or CSV file (also ``.gz``, ``.zst``), or of a Parquet or Arrow one, in its order.
 
-    `UnreadableFile` names the line that is no event, or is longer than `max_line_bytes`.
+    Memory is that of a line, or of some pages. `UnreadableFile` names the line that is no event, or is longer than
+    `max_line_bytes`, or the row; and what of a table is not as it was written.
     """
     return (event_of(line) for _, line in read_lines(path, max_line_bytes))
 
@@ -100,6 +103,10 @@ def read_lines(
 ) -> Iterator[tuple[int, Any]]:
     """(number of the line in the file, its `Line`) of each event, or of what else the lines are."""
     file, kind = Path(path), kind or EVENTS
+    as_table = table_kind(file)
+    if as_table is not None:
+        yield from _table_lines(file, as_table, kind)
+        return
     with opened(file, partial(headway, "reading")) as chunks:
         first = next(chunks, b"")
         as_csv = _is_csv(file.name, first, kind.required)
@@ -113,6 +120,18 @@ def read_lines(
             try:
                 line = parse(data)
             except Exception:  # a context for each line would cost a tenth of it
+                with as_unreadable(file, number):
+                    raise
+            yield number, line
+
+
+def _table_lines(file: Path, as_table: str, kind: LineKind) -> Iterator[tuple[int, Any]]:
+    tables = part(READING, "path", "parquet")
+    with file.open("rb") as raw:
+        for number, row in tables.TableFile(file, as_table, raw).rows():
+            try:
+                line = kind.of_columns(row)
+            except Exception:
                 with as_unreadable(file, number):
                     raise
             yield number, line

@@ -24,7 +24,8 @@ from crucible_telemetry.events.columns import (
 from crucible_telemetry.events.event import GENERIC_SHAPE, IDENTITY, Outcome
 from crucible_telemetry.events.known import known
 from crucible_telemetry.events.shape import SHAPES
-from crucible_telemetry.export.columns import FLAGS, RANK
+from crucible_telemetry.export.cells import json_text
+from crucible_telemetry.export.columns import EXACT, FLAGS, RANK, exact_figures
 from crucible_telemetry.export.walk import Decoder
 from crucible_telemetry.export.words import utf8
 
@@ -88,7 +89,11 @@ def stored(words: Decoder, columns: Columns, seqs: Any, wanted: AbstractSet[str]
     for numbers, word, fields in _numbered(words, columns):
         if not wanted.isdisjoint(fields):
             found |= _worded(numbers, word, fields)
-    return found | _figures(columns, wanted) | _counted(columns.flags, wanted)
+    found |= _figures(columns, wanted) | _counted(columns.flags, wanted)
+    exact = exact_figures(columns, np.arange(len(columns))) if EXACT in wanted else []
+    if any(exact):
+        found[EXACT] = pa.array([json_text(one) if one else None for one in exact], TEXT)
+    return found
 
 
 def _numbered(words: Decoder, columns: Columns) -> Iterator[Numbered]:

@@ -1,6 +1,6 @@
 """Parquet and Arrow files of tables, a group of rows at a time, written in threads.
 
-Parquet pages carry checksums (CRC-32). Columns whose values hardly come again are written without a dictionary;
+Parquet pages carry checksums (CRC-32), for other readers; all of a file is sealed (`export.seals`). Columns whose values hardly come again are written without a dictionary;
 texts that come as dictionaries are written as they are, and are plain texts to who reads the file.
 """
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from anyio import to_thread
 
+from crucible_telemetry.export.seals import MARK, Sealing
 from crucible_telemetry.export.tables import Table
 
 COMPRESSION: Final = "zstd"
@@ -29,24 +30,25 @@ async def file_of(kind: str, table: Table) -> AsyncGenerator[bytes, None]:
 
 
 def _chunks(kind: str, table: Table) -> Generator[bytes, None, None]:
-    sink = _Sink()
+    sink, sealing = _Sink(), Sealing(kind)
     batches = table.batches(table.coded if kind == "parquet" else table.schema)
-    first = next(batches, None)
-    writer = _writer(kind, table, first, sink)
+    batch = next(batches, None)
+    writer = _writer(kind, table, batch, sink)
     try:
-        while first is not None:
-            writer.write_batch(first)
-            yield sink.taken()
-            first = next(batches, None)
+        while batch is not None:
+            writer.write_batch(batch)
+            yield sealing.stretch(sink.taken(), batch.num_rows)
+            batch = next(batches, None)
     finally:
         writer.close()
-    yield sink.taken()
+    yield sealing.end(sink.taken())
 
 
 def _writer(kind: str, table: Table, first: Any, sink: "_Sink") -> Any:
     file = pa.PythonFile(sink, "w")
+    marked = table.schema.with_metadata({MARK: b"sha256"})
     if kind == "arrow":
-        return pa.ipc.new_file(file, table.schema)
+        return pa.ipc.new_file(file, marked)
     writer = pq.ParquetWriter(
         file,
         table.coded,
@@ -56,8 +58,8 @@ def _writer(kind: str, table: Table, first: Any, sink: "_Sink") -> Any:
         use_dictionary=[] if first is None else _repeating(first),
     )
     # Arrow's own schema of the file, from which pyarrow takes types and kinds: that without dictionaries.
-    schema = base64.b64encode(table.schema.serialize().to_pybytes()).decode()
-    writer.add_key_value_metadata({"ARROW:schema": schema})
+    schema = base64.b64encode(marked.serialize().to_pybytes()).decode()
+    writer.add_key_value_metadata({"ARROW:schema": schema, MARK.decode(): "sha256"})
     return writer
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from anyio import to_thread
 
-from crucible_telemetry.export.columns import FIXED, Union
+from crucible_telemetry.export.columns import EXACT, FIXED, Union
 from crucible_telemetry.export.flat import types_of
 from crucible_telemetry.export.kinds import DECLARED, Held
 from crucible_telemetry.export.pieces import TYPES, Cutter, Piece, Rows, as_kind, piece_of
@@ -56,7 +56,9 @@ class Gathering:
         aside: bool = True,
     ) -> None:
         self._union, self._wanted = union, None if wanted is None else frozenset(wanted)
-        self._fixed = frozenset(FIXED) if self._wanted is None else self._wanted.intersection(FIXED)
+        self._fixed = (
+            frozenset((*FIXED, EXACT)) if self._wanted is None else self._wanted.intersection(FIXED)
+        )
         self._cutter = Cutter(self._wanted)
         self._waiting = Waiting(waiting_bytes)
         self._aside = aside
@@ -104,6 +106,8 @@ class Gathering:
         if self._rows:
             work = partial(_group, self._slices, self._parts, self._rows, self._fixed)
             group = await self._run(work)
+            if EXACT in group.columns:
+                self._union.add_names([EXACT])
             for name, piece in group.columns.items():
                 self._held[name] = self._held.get(name, Held()) | piece.held
             await self._run(partial(self._waiting.add, group))
@@ -135,7 +139,9 @@ def _group(
         places = [(one.columns, one.rows) for one in slices]
         seqs = np.concatenate([slices[0].reader.seqs(*place) for place in places])
         told = stored(slices[0].reader, together(places), seqs, fixed)
-        found = {name: Piece(array, Held(DECLARED[name])) for name, array in told.items()}
+        found = {
+            name: Piece(array, Held(DECLARED.get(name, "json"))) for name, array in told.items()
+        }
     joining = _Joining(parts, rows)
     for name in dict.fromkeys(name for part in parts for name in part.pieces):
         piece = joining.joined(name)

@@ -61,6 +61,8 @@ def _token(key: str) -> str:
 
 def restore(fields: dict[str, Any], encoded: dict[str, Any]) -> None:
     """Put back, in place, what `sayable` replaced; ValueError or LookupError for pointers that lead nowhere."""
+    if not isinstance(encoded, dict):
+        raise TypeError(f"encoded: want an object, not {encoded!r}")
     for pointer, kind in reversed(encoded.items()):  # what lies inside first
         *path, last = [
             part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]
