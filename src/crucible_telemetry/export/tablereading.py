@@ -20,6 +20,7 @@ from crucible_telemetry.export.cells import json_value
 from crucible_telemetry.export.columns import MAX_COLUMNS
 from crucible_telemetry.export.opening import FREE_BYTES, MAX_RATIO
 from crucible_telemetry.export.seals import Seal
+from crucible_telemetry.runtime.headway import headway
 
 Row = dict[str, Any]
 MOST_ELEMENTS: Final = 200_000
@@ -151,6 +152,7 @@ class TableFile:
                     self._check_to(group)
                     self._parsed(partial(self._check_pages, file, group))
                     yield from self._batches_of(file, group)
+                    headway("reading", (group + 1) / file.num_row_groups)
                 self._check_end(file.num_row_groups)
 
     def _batches_of(self, file: Any, group: int) -> Iterator[Any]:
@@ -209,6 +211,7 @@ class TableFile:
                 self._check_to(number)
                 yield self._parsed(partial(_plain_batch, message, schema))
                 number += 1
+                headway("reading", source.tell() / self._size)
             self._check_end(number)
 
     # -- rows ---------------------------------------------------------------------------------
