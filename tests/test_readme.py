@@ -1,4 +1,7 @@
-"""Every piece of code in the README runs: Python as it stands, commands one after the other."""
+"""Every piece of code in the README runs: Python as it stands, commands one after the other.
+
+Its SQL on a server is run by the tests of these stores.
+"""
 
 import ast
 import csv

@@ -93,7 +93,7 @@ async def test_the_view_shows_events_to_people_with_sql(url):
         url, "SELECT seq, timestamp_us, timestamp FROM events ORDER BY seq LIMIT 1"
     )
     readme = Path(__file__).parents[2].joinpath("README.md").read_text()
-    shown = readme.partition("    SELECT experiment, model")[2].partition(";")[0]
+    shown = readme.partition("```sql\nSELECT experiment, model")[2].partition(";")[0]
     schema = url.rpartition("=")[2]
     query = f"SELECT experiment, model{shown}".replace("crucible.", f"{schema}.")
     ((name, model, calls, cost_usd, p99_ms),) = await rows_of(url, query)

@@ -207,7 +207,7 @@ async def test_the_query_of_the_readme_asks_the_aggregates(full):
     async with ct.Lab(full.url) as lab, lab.experiment("a") as exp:
         await calls(exp, (T0 + n * 30_000_000 for n in range(4)))
     readme = Path(__file__).parents[2].joinpath("README.md").read_text()
-    shown = readme.partition("    SELECT to_timestamp")[2].partition(";")[0]
+    shown = readme.partition("```sql\nSELECT to_timestamp")[2].partition(";")[0]
     found = await full.asked("SELECT to_timestamp" + shown.replace("crucible.", f"{full.schema}."))
     assert [(name, events, mean_ms) for _, name, events, mean_ms in found] == [
         ("a", 2, 5.5),

@@ -1,16 +1,15 @@
 """Training metrics as events of an experiment: the lab's own `MetricsStore`."""
 
-from collections.abc import Mapping
-from typing import Any, Final, Protocol, SupportsFloat, SupportsIndex
+from typing import Final, Protocol
 
-from crucible_telemetry.clock import wall_us
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.bus import execute_nowait
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.experiment.scopes import ExperimentScope
 from crucible_telemetry.stores.base import Where
-from crucible_telemetry.stores.series import MetricPoint, make_point
+from crucible_telemetry.stores.recording import Recording
+from crucible_telemetry.stores.series import MetricPoint
 
 EVENT: Final = "training.metric"
 
@@ -23,7 +22,7 @@ class _Kept(Protocol):
     async def events(self, where: Where | None = None) -> list[Event]: ...
 
 
-class ExperimentSeries:
+class ExperimentSeries(Recording):
     """`Experiment.series`: a `MetricsStore` whose points are events ``training.metric``.
 
     Each has the value as a measurement under the metric's name and run id, metric, step and details
@@ -35,21 +34,12 @@ class ExperimentSeries:
     def __init__(self, experiment: _Kept, collector: Collector) -> None:
         self._experiment, self._collector = experiment, collector
 
-    def record(
-        self,
-        run_id: str,
-        metric: str,
-        value: SupportsFloat,
-        *,
-        step: SupportsIndex | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """See `MetricsStore.record`; emits an event into this experiment, in whatever scope it is called."""
+    def _take(self, point: MetricPoint) -> None:
+        """Emit an event into this experiment, in whatever scope it is called."""
         if self._collector.reader.spec.privacy == "none":
             raise ConfigurationError(
                 "privacy", '"none" keeps no names, so points could not be read back'
             )
-        point = make_point(run_id, metric, value, step, metadata, wall_us())
         said = {"run_id": point.run_id, "metric": point.metric, "step": point.step}
         details = {"details": point.metadata} if point.metadata else {}
         with ExperimentScope(self._collector):

@@ -2,19 +2,19 @@
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Self, SupportsFloat, SupportsIndex
+from typing import Any, Final, Self
 
 import anyio.to_thread
 import msgspec
 from msgspec import Struct
 
-from crucible_telemetry.clock import wall_us
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.export.names import safe_file_name
-from crucible_telemetry.stores.series import MetricPoint, make_point
+from crucible_telemetry.stores.recording import Recording
+from crucible_telemetry.stores.series import MetricPoint
 
 BUFFERED: Final = 256
 """Points that wait at most; the one that fills the buffer writes it."""
@@ -34,7 +34,7 @@ class _Line(Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
 
 
-class JsonlMetricsStore:
+class JsonlMetricsStore(Recording):
     """A `MetricsStore` in a folder: ``<folder>/<run id>.jsonl``, UTF-8, a line for each point.
 
     Several processes may append to one run. `record` buffers up to 256 points; `flush`, `close` and
@@ -59,18 +59,10 @@ class JsonlMetricsStore:
         if self._process != os.getpid():
             self._begin()
 
-    def record(
-        self,
-        run_id: str,
-        metric: str,
-        value: SupportsFloat,
-        *,
-        step: SupportsIndex | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """See `MetricsStore.record`; every 256th point writes to the file."""
+    def _take(self, point: MetricPoint) -> None:
+        """Keep the point until there are 256, and these go to the file."""
         self._check_process()
-        self._waiting.append(make_point(run_id, metric, value, step, metadata, wall_us()))
+        self._waiting.append(point)
         if len(self._waiting) >= BUFFERED:
             self.write()
 

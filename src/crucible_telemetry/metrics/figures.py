@@ -74,12 +74,8 @@ class Overview(Struct, frozen=True, kw_only=True):
     privacy: Privacy | None = None
 
 
-class Latency(Struct, frozen=True, kw_only=True):
-    """A time in ms over successful operations of the pool (`variance` in ms²).
-
-    `by_outcome`: the same for each outcome seen, ``"ok"`` included; empty inside itself and in
-    `Streaming`.
-    """
+class Spread(Struct, frozen=True, kw_only=True):
+    """How the values of something lie: number, mean, quantiles (type 7), sample deviation; None without any."""
 
     count: int = 0
     mean: float | None = None
@@ -95,6 +91,15 @@ class Latency(Struct, frozen=True, kw_only=True):
     p99_9: float | None = None
     std_dev: float | None = None
     variance: float | None = None
+
+
+class Latency(Spread, frozen=True, kw_only=True):
+    """A time in ms over successful operations of the pool (`variance` in ms²).
+
+    `by_outcome`: the same for each outcome seen, ``"ok"`` included; empty inside itself and in
+    `Streaming`.
+    """
+
     by_outcome: dict[str, "Latency"] = {}
 
 
@@ -226,26 +231,12 @@ class Streaming(Struct, frozen=True, kw_only=True):
     tokens_per_second: float | None = None
 
 
-class FieldFigures(Struct, frozen=True, kw_only=True):
+class FieldFigures(Spread, frozen=True, kw_only=True):
     """A named field over all events that have it, in its own unit (`variance` in its square).
 
     `left_out`: NaNs and infinities, in no other figure. `variance` is inf where it is beyond floats.
     """
 
-    count: int = 0
-    mean: float | None = None
-    median: float | None = None
-    min: float | None = None
-    max: float | None = None
-    p25: float | None = None
-    p50: float | None = None
-    p75: float | None = None
-    p90: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-    p99_9: float | None = None
-    std_dev: float | None = None
-    variance: float | None = None
     left_out: int = 0
 
 

@@ -7,6 +7,9 @@ of 16 bytes; what is small (records, words, trials, roll-ups, the entries of blo
 import hashlib
 from typing import Final
 
+from crucible_telemetry.errors import StoreDamaged
+from crucible_telemetry.stores.keeping import Rollup
+
 SEAL_BYTES: Final = 8
 
 
@@ -21,6 +24,16 @@ def unsealed(data: object, *key: object) -> bytes | None:
         return None
     value, seal = data[:-SEAL_BYTES], data[-SEAL_BYTES:]
     return value if _seal(value, key) == seal else None
+
+
+def unsealed_rollup(
+    url: str, experiment_id: str, level_s: int, start_us: int, cells: object
+) -> Rollup:
+    """The roll-up a row of the keep at `url` holds; `StoreDamaged` when it is not as it was written."""
+    value = unsealed(cells, "rollup", experiment_id, level_s, start_us)
+    if value is None:
+        raise StoreDamaged(url, f"experiment {experiment_id!r}: a roll-up is damaged")
+    return Rollup(level_s, start_us, value)
 
 
 def _seal(data: bytes, key: tuple[object, ...]) -> bytes:

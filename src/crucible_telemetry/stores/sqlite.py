@@ -26,7 +26,7 @@ from crucible_telemetry.stores import paths
 from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest
 from crucible_telemetry.stores.keeping import Change, KeptExperiment, Mark, Rollup, Tip
 from crucible_telemetry.stores.marks import Marks
-from crucible_telemetry.stores.seals import unsealed
+from crucible_telemetry.stores.seals import unsealed_rollup
 from crucible_telemetry.stores.sqlite_file import (
     APPLICATION_ID,
     FORMAT,
@@ -110,15 +110,9 @@ class SqliteKeep:
             lambda: self._reader().execute(query, values).fetchall()
         )
         return [
-            Rollup(level_s, start_us, self._unsealed(cells, experiment_id, level_s, start_us))
+            unsealed_rollup(self.url, experiment_id, level_s, start_us, cells)
             for start_us, cells in rows
         ]
-
-    def _unsealed(self, cells: bytes, experiment_id: str, level_s: int, start_us: int) -> bytes:
-        value = unsealed(cells, "rollup", experiment_id, level_s, start_us)
-        if value is None:
-            raise StoreDamaged(self.url, f"experiment {experiment_id!r}: a roll-up is damaged")
-        return value
 
     async def forget(self, experiment_id: str) -> None:
         """See `Keep.forget`."""

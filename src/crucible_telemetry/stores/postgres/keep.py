@@ -22,7 +22,7 @@ from crucible_telemetry.stores.postgres.server import (
     driver,
     new_lock,
 )
-from crucible_telemetry.stores.seals import unsealed
+from crucible_telemetry.stores.seals import unsealed_rollup
 
 T = TypeVar("T")
 
@@ -104,15 +104,9 @@ class PostgresKeep:
         )
         found = await self._fetch(query, experiment_id, level_s, since_us, until_us)
         return [
-            Rollup(level_s, start_us, self._unsealed(cells, experiment_id, level_s, start_us))
+            unsealed_rollup(self.url, experiment_id, level_s, start_us, cells)
             for start_us, cells in found
         ]
-
-    def _unsealed(self, cells: bytes, experiment_id: str, level_s: int, start_us: int) -> bytes:
-        value = unsealed(cells, "rollup", experiment_id, level_s, start_us)
-        if value is None:
-            raise StoreDamaged(self.url, f"experiment {experiment_id!r}: a roll-up is damaged")
-        return value
 
     async def forget(self, experiment_id: str) -> None:
         """See `Keep.forget`."""
