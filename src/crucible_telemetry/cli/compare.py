@@ -47,6 +47,9 @@ def compare(  # noqa: PLR0913 - options of a command
         float | None, typer.Option(metavar="SECONDS", help="Horizon of means of times.")
     ] = None,
     alternative: Annotated[str, typer.Option(help="two-sided, less or greater.")] = "two-sided",
+    bootstrap: Annotated[
+        str | None, typer.Option(metavar="BCa|percentile", help="Resample items for the interval.")
+    ] = None,
     where: Terms = None,
     confidence: Annotated[float, typer.Option(help="Of the intervals, between 0 and 1.")] = 0.95,
     as_json: AsJson = False,
@@ -55,7 +58,7 @@ def compare(  # noqa: PLR0913 - options of a command
     """Compare experiments by one metric: treatment − control, with an interval, by a method the design chooses."""
     options = {
         "secondary": secondary or (), "correction": correction, "control": control, "pairing": pairing,
-        "horizon_s": horizon, "alternative": alternative, "confidence": confidence,
+        "horizon_s": horizon, "bootstrap": bootstrap, "alternative": alternative, "confidence": confidence,
     }  # fmt: skip
     question, chosen = asked(metric, options), parse_where(where or ())
     found = run(partial(_compare, arms, question, chosen), "comparing")

@@ -7,6 +7,7 @@
     custom     users' own metrics, unit by unit
     metric     PURE names of what is compared       design    PURE  which items are in which arm
     method     PURE design and kind → a test of `ct.stats`; times: time to success, some of it censored
+    resampled  PURE the bootstrap, where asked for
     several, omnibus, best  PURE more than two arms
     comparison PURE the result, as text, table, dictionary
 """

@@ -17,6 +17,7 @@ from crucible_telemetry.compare.design import Arm, Design, Pairing, designed
 from crucible_telemetry.compare.gathering import Gathered, gathered
 from crucible_telemetry.compare.method import Chosen, figure_name, figure_of, quantile, two_arms
 from crucible_telemetry.compare.metric import Metric, metric_of
+from crucible_telemetry.compare.resampled import Resampling, resampled, seed_of
 from crucible_telemetry.compare.several import Several, Wanted, several_arms
 from crucible_telemetry.compare.units import CENSORED, Units
 from crucible_telemetry.errors import ComparisonError, ConfigurationError
@@ -44,6 +45,7 @@ class Question(Struct, frozen=True, kw_only=True):
     confidence: float = 0.95
     alternative: Alternative = "two-sided"
     horizon_s: float | None = None
+    bootstrap: Resampling | None = None
 
     @property
     def ask(self) -> Inference:
@@ -66,8 +68,9 @@ def asked(metric: str, options: dict[str, Any]) -> Question:
     secondary = _metrics(metric, options.pop("secondary", ()))
     question = Question(metric=metric, secondary=secondary, **options)
     _check_choice("correction", question.correction, get_args(Correction))
-    if question.pairing is not None:
-        _check_choice("pairing", question.pairing, get_args(Pairing))
+    for name, choices in (("pairing", get_args(Pairing)), ("bootstrap", get_args(Resampling))):
+        if getattr(question, name) is not None:
+            _check_choice(name, getattr(question, name), choices)
     horizon = question.horizon_s
     if horizon is not None and not (isinstance(horizon, Real) and 0 < horizon < math.inf):
         raise ConfigurationError("horizon_s", f"{horizon!r} is no time above zero")
@@ -98,6 +101,8 @@ async def compare(
         raise ComparisonError(
             question.metric, f"two experiments are needed, not {len(experiments)}"
         )
+    if question.bootstrap is not None and len(experiments) > 2:
+        raise ConfigurationError("bootstrap", f"is of two arms, not {len(experiments)}")
     ordered = _control_first(experiments, question.control)
     custom = frozenset[str]().union(*(one._custom.names for one in ordered))
     metrics = [metric_of(name, custom) for name in (question.metric, *question.secondary)]
@@ -204,9 +209,13 @@ class _Asked(Struct, frozen=True):
     def chosen(self, metric: Metric, design: Design, kind: str) -> Chosen:
         if len(design.arms) > 2:
             return self.several(metric, design, kind).omnibus
-        return two_arms(
+        found = two_arms(
             kind, design, self.question.ask, q=metric.q, horizon=self.question.horizon_ms
         )
+        if self.question.bootstrap is None:
+            return found
+        seed = seed_of(metric.name, [one.id for one in self.gathered])
+        return resampled(metric.name, kind, design, found, (self.question.bootstrap, seed))
 
     def secondary(self) -> tuple[Finding, ...]:
         """Further metrics, corrected for their number."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from crucible_telemetry.compare.design import Arm, Design
 from crucible_telemetry.stats.arguments import Floats
-from crucible_telemetry.stats.inference import Inference
-from crucible_telemetry.stats.quantiles import needed_n, ranks, turned_p_value
+from crucible_telemetry.stats.inference import Inference, t_below, t_quantile
+from crucible_telemetry.stats.quantiles import needed_n, places, turned_p_value
 from crucible_telemetry.stats.result import Interval, Result, Told
 from crucible_telemetry.stats.survival import ASSUMPTION, Censored, SurvivalCurve, kaplan_meier
 
@@ -85,12 +85,15 @@ class _Quantile(Struct, frozen=True, eq=False):
         return cls(curve, q, estimate, min(worth, float(len(arm))), by_item)
 
     def limits(self, tail: float) -> Interval:
-        """Times at the shares that order statistics of `worth` values would bound the quantile by."""
-        n = max(int(self.worth), 1)
-        low, high = ranks(n, self.q, tail)
+        """Times at the places that bound the quantile of `worth` values.
+
+        What it is worth is itself estimated: the error is Student's, a degree of freedom less than items.
+        """
+        n, df = max(self.worth, 1.0), max(len(self.by_item) - 1, 1)
+        low, high = places(n, self.q, t_below(t_quantile(tail, df)))
         return (
-            0.0 if low == 0 else reached(self.curve, low / n),
-            math.inf if high > n else reached(self.curve, high / n),
+            0.0 if math.isinf(low) else between(self.curve, (low - 0.5) / n, beyond=False),
+            math.inf if math.isinf(high) else between(self.curve, (high - 0.5) / n, beyond=True),
         )
 
 
@@ -100,11 +103,25 @@ def reached(curve: SurvivalCurve, share: float) -> float:
     return float(curve.times[at[0]]) if len(at) else math.inf
 
 
+def between(curve: SurvivalCurve, share: float, *, beyond: bool) -> float:
+    """The time at a share that lies between two successes, each in the middle of its step, by a straight line.
+
+    After the last success it is the time of this, or `beyond` it never where something has not succeeded.
+    """
+    done = 1 - curve.survival
+    if not len(done) or share > done[-1] + 1e-12:
+        return math.inf
+    middle = (done + np.concatenate([[0.0], done[:-1]])) / 2
+    if share > middle[-1]:
+        return math.inf if beyond and done[-1] < 1 - 1e-12 else float(curve.times[-1])
+    return float(np.interp(share, middle, curve.times))
+
+
 def quantile_difference(design: Design, q: float, ask: Inference) -> Result:
     """The difference of a quantile of time to success, items as pairs or clusters.
 
-    Each arm's limits are order statistics of as many values as its curve is worth (Korn & Graubard, Survey
-    Methodology 24 (1998) 193-201, in spirit); the difference combines them by MOVER with the correlation
+    Each arm's limits lie between order statistics of as many values as its curve is worth over items (Korn &
+    Graubard, Survey Methodology 24 (1998) 193-201, in spirit), see `quantiles.places`; the difference combines them by MOVER with the correlation
     of the arms over common items (Zou, Psychological Methods 12 (2007) 399-413).
     """
     control, treatment = (_Quantile.of(arm, q) for arm in design.arms)

@@ -197,7 +197,9 @@ class Registry:
 
         Options: `secondary` (further metrics, corrected by `correction`: ``"holm"`` or ``"bh"``), `pairing`
         (``"intersection"`` or ``"independent"``, needed where under 80 % of the items are common),
-        `confidence` (0.95), `alternative` (``"two-sided"``, ``"less"``, ``"greater"``). ComparisonError says
+        `confidence` (0.95), `alternative` (``"two-sided"``, ``"less"``, ``"greater"``), `bootstrap` (``"BCa"`` or
+        ``"percentile"``: the interval of two arms' means, rates or ratios by resampling items, its seed made of
+        metric and ids, so that the same call gives the same digits). ComparisonError says
         what would not be honest: experiments that share events, different pools, unpriced costs, samples.
         """
         if isinstance(experiment_ids, str):

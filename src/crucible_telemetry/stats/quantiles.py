@@ -62,8 +62,8 @@ def quantile_difference(
     """The difference of a quantile between two arms, from each arm's order-statistic interval.
 
     The limits combine the arms' distances from their estimates as Newcombe's do (MOVER: Zou & Donner,
-    Statistics in Medicine 27 (2008) 1693-1702), so skewness goes in; each arm's limits are interpolated
-    between order statistics to the error asked for. Where a quantile is infinite the limits are those of
+    Statistics in Medicine 27 (2008) 1693-1702), so skewness goes in; each arm's limits lie between two order
+    statistics, where they miss by the error asked for (`places`). Where a quantile is infinite the limits are those of
     two intervals at half the error each (Bonferroni). The p-value turns the interval.
     """
     share("q", q)
@@ -112,14 +112,16 @@ def ranks(n: int, q: float, tail: float) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _unused(n: int, q: float, tail: float) -> Interval:
-    """How far, from 0 to 1, each limit may move from its rank to the next before it misses by `tail`."""
-    shares = []
-    for p, rank in ((q, _lower_rank(n, q, tail)), (1 - q, _lower_rank(n, 1 - q, tail))):
-        below = special().bdtr
-        missed = float(below(rank - 1, n, p)) if rank else 0.0
-        shares.append((tail - missed) / (float(below(rank, n, p)) - missed))
-    return shares[0], shares[1]
+def places(n: float, q: float, tail: float) -> Interval:
+    """Where between the order statistics (1 … n) each limit misses the quantile by `tail`, no less; infinite: nowhere.
+
+    The binomial distribution goes on between whole ranks as the incomplete beta function (Hutson, Journal of
+    Applied Statistics 26 (1999) 343-353); `n` need not be whole, where clustered values are worth fewer.
+    """
+    rank = special().bdtrik
+    low = float(rank(tail, n, q)) + 1 if (1 - q) ** n <= tail else -math.inf
+    high = n - float(rank(tail, n, 1 - q)) if q**n <= tail else math.inf
+    return low, high
 
 
 def needed_n(q: float, confidence: float = 0.95, alternative: Alternative = "two-sided") -> int:
@@ -160,14 +162,17 @@ class _Arm(Struct, frozen=True, eq=False):
         return _at(self.ordered, low), _at(self.ordered, high)
 
     def interpolated(self, tail: float) -> Interval:
-        """The limits moved towards the next order statistic inside, as far as `tail` is not yet used."""
-        (low, high), shares = ranks(self.n, self.q, tail), _unused(self.n, self.q, tail)
-        outer, inner = self.limits(tail), (_at(self.ordered, low + 1), _at(self.ordered, high - 1))
-        below, above = (
-            edge + share * (to - edge) if math.isfinite(edge) and math.isfinite(to) else edge
-            for edge, to, share in zip(outer, inner, shares, strict=True)
-        )
-        return below, above
+        """The limits between two order statistics; the outer one where the inner is infinite."""
+        low, high = places(self.n, self.q, tail)
+        return self._between(low, math.floor), self._between(high, math.ceil)
+
+    def _between(self, place: float, outer: Callable[[float], int]) -> float:
+        if math.isinf(place):
+            return place
+        below, above = _at(self.ordered, math.floor(place)), _at(self.ordered, math.ceil(place))
+        if math.isinf(below) or math.isinf(above):
+            return _at(self.ordered, outer(place))
+        return below + (above - below) * (place - math.floor(place))
 
 
 def _limits(control: _Arm, treatment: _Arm, tail: float) -> Interval:
