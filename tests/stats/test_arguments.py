@@ -163,3 +163,35 @@ def test_arrays_of_any_kind_will_do():
     expected = stats.welch_t([1.0, 2.0, 4.0], [2.0, 3.0, 9.0])
     for make in (np.array, tuple, lambda values: np.array(values, dtype=np.float32)):
         assert stats.welch_t(make([1, 2, 4]), make([2, 3, 9])) == expected
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_an_array_masks_is_missing(name):
+    masked = np.ma.masked_array([999.0, *WHOLE[1:]], mask=[True, *[False] * 8])
+    with pytest.raises(ConfigurationError, match="1 NaN"):
+        OTHERS[name](masked)
+    holed = [math.nan, *WHOLE[1:]]
+    assert OTHERS[name](masked, nan="omit") == OTHERS[name](holed, nan="omit")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["1", "2"], np.array(["2020-01-01"], "datetime64[D]"), [1j], [10**400], {1.0, 2.0}, None, 3.0],
+    ids=str,
+)
+def test_what_is_no_array_of_numbers_is_named(values):
+    with pytest.raises(ConfigurationError, match="treatment"):
+        stats.welch_t(WHOLE, values)
+
+
+def test_arms_that_lie_absurdly_far_apart_have_an_effect_near_one_and_no_error():
+    found = stats.one_way_anova({"a": [1.0, 2.0, 4.0], "b": [9e15, 9e15 + 2, 9e15 + 4]})
+    assert found.interval == pytest.approx((1.0, 1.0))
+    assert found.p_value < 1e-30
+    assert stats.welch_anova({"a": [1e308, -1e308], "b": [1.0, 2.0]}).notes
+
+
+def test_resamples_that_do_not_vary_are_told():
+    found = stats.Bootstrap(resamples=99, method="percentile").one([2.0] * 5)
+    assert found.interval == (2.0, 2.0)
+    assert "hardly vary" in found.notes[0]

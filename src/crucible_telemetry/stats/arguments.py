@@ -5,7 +5,7 @@ values: quantiles and ranks take them, means say that there is none.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from msgspec import Struct
@@ -53,14 +53,25 @@ class Clustered(Struct, frozen=True, eq=False):
 
 
 def floats(name: str, values: ArrayLike) -> Floats:
-    """A one-dimensional array of float64; ConfigurationError names the argument."""
+    """A one-dimensional array of float64, NaN where an array masks; ConfigurationError names the argument.
+
+    Text and dates are no numbers, though NumPy would make some of them.
+    """
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = np.ma.filled(values.astype(np.float64), np.nan) if _masks(values) else values
+        array = np.asarray(given)
+        numbers = array.astype(np.float64, copy=False) if array.dtype.kind in "biufO" else None
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigurationError(name, f"is no array of numbers ({error})") from None
-    if array.ndim != 1:
-        raise ConfigurationError(name, f"has {array.ndim} dimensions, one is needed")
-    return array
+    if numbers is None:
+        raise ConfigurationError(name, f"is no array of numbers (it holds {array.dtype})")
+    if numbers.ndim != 1:
+        raise ConfigurationError(name, f"has {numbers.ndim} dimensions, one is needed")
+    return numbers
+
+
+def _masks(values: ArrayLike) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
+    return isinstance(values, np.ma.MaskedArray)
 
 
 def sample(name: str, values: ArrayLike, nan: NanPolicy) -> Sample:

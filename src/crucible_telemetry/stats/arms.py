@@ -13,7 +13,7 @@ from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import Floats, NanPolicy, arms_of
+from crucible_telemetry.stats.arguments import Floats, NanPolicy, arms_of, floats
 from crucible_telemetry.stats.effects import pooled_variance, untestable
 from crucible_telemetry.stats.extra import scipy_stats, special
 from crucible_telemetry.stats.inference import Inference
@@ -41,9 +41,13 @@ class Means(Struct, frozen=True):
         kept = arms_of(arms, nan)  # type: ignore[arg-type]
         everything = np.concatenate([arm.values for arm in kept.values()])
         centre = everything[0] if len(everything) and math.isfinite(everything[0]) else 0.0
+        with np.errstate(
+            over="ignore"
+        ):  # what leaves the float range has no finite mean, and is told so
+            moments = tuple(Moments._of(arm.values - centre) for arm in kept.values())
         return cls(
             tuple(kept),
-            tuple(Moments._of(arm.values - centre) for arm in kept.values()),
+            moments,
             tuple(note for arm in kept.values() for note in arm.notes),
         )
 
@@ -177,7 +181,7 @@ def friedman(arms: Arms, *, confidence: float = 0.95, nan: NanPolicy = "error") 
 
 def _blocks(arms: Arms, nan: NanPolicy) -> tuple[Floats, tuple[str, ...]]:
     arms_of(arms, "omit", least=3)
-    columns = [np.asarray(values, dtype=np.float64) for values in arms.values()]
+    columns = [floats(f"arms[{name!r}]", values) for name, values in arms.items()]
     if len({len(column) for column in columns}) > 1:
         sizes = ", ".join(str(len(column)) for column in columns)
         raise ConfigurationError("arms", f"have {sizes} values: the same items are needed in each")

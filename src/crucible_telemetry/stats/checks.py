@@ -110,7 +110,11 @@ def _spread(arms: Arms, centre: str, test: str, nan: NanPolicy) -> Result:
     reason = next(filter(None, (_undescribed(part, 2) for part in values)), "")
     if reason:
         return ask.undecided(reason, notes, estimate=math.nan, **told)
-    done = scipy_stats().levene(*values, center=centre)
+    with np.errstate(all="ignore"):
+        done = scipy_stats().levene(*values, center=centre)
+    if math.isnan(done.pvalue):
+        reason = f"no arm's distances from its {centre} vary"
+        return ask.undecided(reason, notes, estimate=math.nan, **told)
     deviations = [part.std(ddof=1) for part in values]
     return ask.result(
         statistic=float(done.statistic),

@@ -44,8 +44,19 @@ def t_below_shifted(statistic: float, df: float, shift: float) -> float:
 
 def f_limits(statistic: float, df: tuple[float, float], ask: Inference) -> Interval:
     """Of the noncentrality of F; 0 where even no effect makes so small a statistic likely."""
-    below = special().ncfdtr
-    return _limits(lambda shift: below(*df, shift, statistic), df[0] * (statistic + 1), ask)
+    return _limits(
+        lambda shift: f_below_shifted(statistic, df, shift), df[0] * (statistic + 1), ask
+    )
+
+
+def f_below_shifted(statistic: float, df: tuple[float, float], shift: float) -> float:
+    """P(F ≤ statistic) of the noncentral F."""
+    functions = special()
+    chance = float(functions.ncfdtr(*df, shift, statistic))
+    if not math.isnan(chance):
+        return chance
+    # Where SciPy gives up the shift is so large that the numerator no longer varies beside the χ² below.
+    return float(functions.chdtrc(df[1], shift / statistic * df[1] / df[0]))
 
 
 def chi2_limits(statistic: float, df: float, ask: Inference) -> Interval:

@@ -110,6 +110,8 @@ class Bootstrap(Struct, frozen=True, kw_only=True):
         if any(map(math.isnan, limits)):
             reason = "the resamples do not vary, or a statistic is not finite"
             return ask.undecided(reason, notes, estimate=estimate, **told)
+        same = ("the resamples hardly vary: both limits are one value",)
+        notes = notes + same if limits[0] == limits[1] else notes
         return ask.result(estimate=estimate, interval=limits, notes=notes, **told)
 
     def _limits(self, data: tuple[NDArray[Any], ...], statistic: Statistic) -> tuple[float, float]:
