@@ -205,6 +205,93 @@ async def test_f04_roll_ups_that_are_damaged_are_told_of_and_made_anew_from_the_
         assert tables.execute("SELECT count(*) FROM rollups WHERE level_s = 60").fetchone() == (4,)
 
 
+HOLES = {
+    "flipped": "UPDATE blocks SET data = CAST(substr(data, 1, 50) || x'00' || substr(data, 52) AS BLOB) WHERE first_seq = 51",
+    "gone": "DELETE FROM blocks WHERE first_seq = 51",
+    "gone at the end": "DELETE FROM blocks WHERE first_seq = 151",
+}
+
+
+@pytest.mark.parametrize("hole", HOLES)
+async def test_f04_a_lab_that_skips_damage_reads_the_rest_and_says_what_it_left_out(
+    path, tmp_path, caplog, hole
+):
+    first = 151 if "end" in hole else 51
+    rest = [n for n in range(4 * BLOCK) if not first <= n + 1 < first + BLOCK]
+    with rows(path) as tables:
+        tables.execute(HOLES[hole])
+    async with ct.Lab(path, on_damage="skip") as lab:
+        (exp,) = lab.list_experiments()
+        summary = (await exp.metrics()).summary
+        assert (summary.total_events, summary.marks["missing"]) == (3 * BLOCK, BLOCK)
+        assert exp.health().store.damage == (f"events {first} to {first + BLOCK - 1} are missing",)
+        assert f"events {first} to {first + BLOCK - 1}" in caplog.text
+        assert [e.measurements["n"] for e in await exp.events()] == rest
+        assert await exp.count_events() == len(await exp.window(ct.LastN(500))) == 3 * BLOCK
+        assert await exp.window(second(first // BLOCK)) == []
+        written = (await exp.export(tmp_path / "rest.jsonl")).read_text().splitlines()
+        assert len(written) == 3 * BLOCK
+        for leaving in (exp.archive, exp.checkpoint):
+            with pytest.raises(
+                StoreDamaged, match=f"events {first} to {first + BLOCK - 1} are miss"
+            ):
+                await leaving(tmp_path / "archive")
+    async with ct.Lab(path) as lab:
+        (exp,) = lab.list_experiments()
+        with pytest.raises(ct.ExportError, match=r"events .*on_damage='skip' reads the rest"):
+            await exp.export(tmp_path / "none.jsonl")
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("looked", [True, False])
+async def test_f04_a_lab_that_skips_damage_goes_on_behind_it(path, hole, looked):
+    first = 151 if "end" in hole else 51
+    rest = [n for n in range(4 * BLOCK) if not first <= n + 1 < first + BLOCK]
+    with rows(path) as tables:
+        tables.execute(HOLES[hole])
+    for more in range(1, 4):
+        seqs = [*(n + 1 for n in rest), *range(4 * BLOCK + 1, 4 * BLOCK + more + 1)]
+        async with ct.Lab(path, on_damage="skip") as lab:
+            (exp,) = lab.list_experiments()
+            if looked:
+                assert len(await exp.events()) == 3 * BLOCK + more - 1
+            await exp.reopen()
+            with exp.scope():
+                ct.execute_nowait("fault.numbered", {"n": 4 * BLOCK + more - 1})
+            assert [e.seq for e in await exp.events()] == seqs
+        async with ct.Lab(path, on_damage="skip", read_only=True) as lab:
+            (exp,) = lab.list_experiments()
+            found = await exp.events()
+            assert [e.seq for e in found] == seqs
+            assert [e.measurements["n"] + 1 for e in found] == seqs
+            assert (await exp.metrics()).summary.total_events == len(seqs)
+            assert await exp.windowed_metrics(3600)
+
+
+async def test_f04_a_lab_that_skips_damage_marks_the_words_that_it_cannot_read(spelled):
+    await spell(spelled)
+    with rows(spelled) as tables:
+        tables.execute("DELETE FROM words WHERE kind = 'model' AND number = 2")
+        tables.execute("DELETE FROM words WHERE kind = 'shape' AND number = 2")
+        tables.execute("DELETE FROM trials WHERE number = (SELECT max(number) FROM trials)")
+    async with ct.Lab(spelled, on_damage="skip") as lab:
+        (exp,) = lab.list_experiments()
+        events = await exp.events()
+        assert [e.model for e in events[:6]] == [
+            "m0", "m0", "crucible.damaged 2", "crucible.damaged 2", "m2", "m2",
+        ]  # fmt: skip
+        assert (events[6].event_name, events[6].metadata) == ("crucible.damaged", {"values": [1]})
+        assert [len(await exp.trials()), len(exp.trials_done())] == [5, 5]
+        with pytest.raises(StoreDamaged, match="is not whole: .*1 trials are damaged"):
+            await exp.archive(spelled.parent / "archive")
+
+
+async def test_f04_what_to_do_about_damage_is_one_of_two(path):
+    with pytest.raises(ct.ConfigurationError, match="on_damage: want 'raise' or 'skip'"):
+        ct.Lab(path, on_damage="ignore")
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_f04_wherever_a_file_is_torn_it_is_an_error_or_all_there(path, seed):
     chance = random.Random(seed)

@@ -1,6 +1,6 @@
 """What can be asked of one experiment's stored events, over whatever store keeps them."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -140,20 +140,21 @@ class Reading:
     async def metrics(
         self,
         life: Life,
-        extras: Extras,
+        extras: Callable[[], Extras],
         by: str | None,
         where: Where | None,
     ) -> Summary:
-        """Figures at rest."""
+        """Figures at rest; `extras` are asked for when all has been read, which may find damage."""
         if self._store.last_seq > AT_ONCE and not isinstance(self._store, MemoryStore):
             query = Query(where=where, upto_seq=self._store.last_seq)
             parts_of = partial(self._store.columns, query)
             first = await first_pass(parts_of(), self._reader)
-            timing, config = _timing(life, first.span_us, extras), self._reader.spec.metrics_config
+            said, config = extras(), self._reader.spec.metrics_config
+            timing = _timing(life, first.span_us, said)
             made = partial(
                 figures.summarised,
                 figures=figures.Figures(self._reader, timing, config),
-                custom=extras.custom,
+                custom=said.custom,
                 by_event=_by_event(by),
                 exact=True,
             )
@@ -162,12 +163,13 @@ class Reading:
         parts = await self._parts(where)
         first_us = min((int(part.timestamp_us.min()) for part in parts), default=None)
         last_us = max((int(part.timestamp_us.max()) for part in parts), default=None)
-        timing = _timing(life, (first_us, last_us), extras)
+        said = extras()
+        timing = _timing(life, (first_us, last_us), said)
         return at_rest(
             parts,
             self._reader,
             timing,
-            custom=extras.custom,
+            custom=said.custom,
             by_event=_by_event(by),
             config=self._reader.spec.metrics_config,
         )

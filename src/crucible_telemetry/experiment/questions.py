@@ -130,7 +130,7 @@ class Questions(Frames):
         await self._settle()
         events = await self.events(where) if self._custom.calculates else []
         custom = self._custom.at_rest(events, filtered=where is not None)
-        return await self._reading.metrics(self._life, self._extras(custom), by, where)
+        return await self._reading.metrics(self._life, lambda: self._extras(custom), by, where)
 
     def _extras(self, custom: dict[str, Any]) -> Extras:
         return extras_of(self._collector, custom)

@@ -126,7 +126,7 @@ class Packer:
     async def _events(self, upto_seq: int) -> list[Part]:
         query = Query(after_seq=self._full_seq, upto_seq=upto_seq)
         parts = list(self._full)
-        async with aclosing(_runs(self._store.columns(query))) as runs:
+        async with aclosing(_runs(self._all(query, upto_seq))) as runs:
             async for run, full in runs:
                 made = [await self._block(run), await self._copy(run)]
                 parts += made
@@ -136,6 +136,21 @@ class Packer:
                     self._full += made
                     self._full_seq = run.last_seq
         return parts
+
+    async def _all(self, query: Query, upto_seq: int) -> AsyncIterator[Columns]:
+        """The rows behind those in parts that are full, without a gap."""
+        expected = self._full_seq + 1
+        async for part in self._store.columns(query):
+            self._check_follows(expected, part.first_seq)
+            expected = part.last_seq + 1
+            yield part
+        self._check_follows(expected, upto_seq + 1)
+
+    def _check_follows(self, expected: int, seq: int) -> None:
+        """`StoreDamaged` when events were left out where they are read: an archive has all."""
+        if seq != expected:
+            missing = f"events {expected} to {seq - 1} are missing"
+            raise StoreDamaged(self.url, f"no archive of what is not whole: {missing}")
 
     async def _block(self, run: Columns) -> Part:
         block = encoded(self._spelling.numbered(run))

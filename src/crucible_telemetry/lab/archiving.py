@@ -112,6 +112,8 @@ class Archiving(Restoring):
     async def _moment_of(self, experiment: Experiment, around: dict[str, Any]) -> Moment:
         """What an experiment is now, with everything that was emitted so far."""
         await experiment._settle()
+        if isinstance(store := experiment._collector.store, KeptStore):
+            store.check_whole("archive")
         news = News(experiment._collector, experiment._life, here())
         record = self._found_records.get(experiment.id) or news.now()
         plain = msgspec.to_builtins(record.options, enc_hook=repr)

@@ -44,6 +44,7 @@ from crucible_telemetry.stores.keeping import Keep, KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.postgres.keep import PostgresKeep
 from crucible_telemetry.stores.postgres.view import PostgresView
+from crucible_telemetry.stores.shelved import WAY_OUT
 from crucible_telemetry.stores.sqlite import SqliteKeep
 from crucible_telemetry.stores.sqlite_view import SqliteView
 from crucible_telemetry.stores.writer import Writer
@@ -222,9 +223,9 @@ class Found(Struct, frozen=True):
 class Durable:
     """A lab's keep and the writer that commits for its experiments."""
 
-    def __init__(self, keep: Keep, *, read_only: bool = False) -> None:
+    def __init__(self, keep: Keep, *, read_only: bool = False, skips: bool = False) -> None:
         self.keep, self.writer, self.owner = keep, Writer(keep), here()
-        self.read_only = read_only
+        self.read_only, self._skips = read_only, skips
         self.writer.tell = heard(keep.url)
 
     async def open(self) -> list[Found]:
@@ -254,8 +255,9 @@ class Durable:
     def store(self, kept: KeptExperiment, reader: ExperimentReader) -> KeptStore:
         """The store of an experiment; says what is damaged of it."""
         store = KeptStore(kept, reader, self.keep, self.writer)
-        if store.damage.trials:
-            reason = f"experiment {kept.id!r}: {store.damage.trials} trials are damaged"
+        store.skips = self._skips
+        if store.damage.trials and not self._skips:
+            reason = f"experiment {kept.id!r}: {store.damage.trials} trials are damaged; {WAY_OUT}"
             reader.trials.damage = StoreDamaged(self.keep.url, reason)
         for damage in store.damage.told():
             log.warning("%s: experiment %r: %s", self.keep.url, kept.id, damage)

@@ -56,6 +56,11 @@ class Lab(Archiving):
     `read_only`: what a file or server holds is read as it is at the opening, while another process may be
     writing it; nothing there is made or changed, and starting, stopping or deleting is `LabClosed`.
 
+    `on_damage`: what reading does where something is not there as it was written. ``"raise"``: `StoreDamaged`
+    names the events. ``"skip"``: they are left out and named, in the log, `Experiment.health` (``store.damage``)
+    and the summary's marks (``missing``, counted); roll-ups, which count them still, go on telling of them; what
+    is to hold everything (`archive`, `checkpoint`) raises all the same.
+
     `store`: a user's own `crucible_telemetry.stores.Store` for the events of every experiment: the class, a
     factory ``(experiment_id, reader) -> Store``, or the dotted name ``"package.module:Class"`` of one.
     """
@@ -72,16 +77,20 @@ class Lab(Archiving):
         durability: str = "normal",
         store: Any = None,
         read_only: bool = False,
+        on_damage: str = "raise",
         **options: Any,
     ) -> None:
         own = {
             "store": store, "durability": durability, "handle_signals": handle_signals, "max_event_bytes": max_event_bytes,
             "close_timeout_s": close_timeout_s, "privacy_key": privacy_key, "read_only": read_only,
+            "on_damage": on_damage,
         }  # fmt: skip
         check_lab(url, own, options)
         super().__init__(read_prices(prices))
         keep = keep_of(url, durability, read_only=read_only)
-        self._durable = None if keep is None else Durable(keep, read_only=read_only)
+        self._durable = (
+            None if keep is None else Durable(keep, read_only=read_only, skips=on_damage == "skip")
+        )
         if self._durable is not None:
             self._durable.writer.lost = self._lost
         self._read_only = read_only

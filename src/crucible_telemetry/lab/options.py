@@ -43,6 +43,8 @@ def check_lab(url: object, options: Mapping[str, Any], unknown: Mapping[str, Any
     )
     if options["read_only"] and os.fspath(url) in MEMORY:  # type: ignore[call-overload]
         raise ConfigurationError("read_only", "in memory there is nothing to read")
+    damage = options["on_damage"]
+    _check("on_damage", damage in ("raise", "skip"), "'raise' or 'skip'", damage)
     _check("durability", durability in ("normal", "full"), "'normal' or 'full'", durability)
     _check("handle_signals", isinstance(signals, bool), "True or False", signals)
     whole = isinstance(size, int) and not isinstance(size, bool)

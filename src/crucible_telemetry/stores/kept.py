@@ -6,6 +6,7 @@ Appending touches memory only. The writer gathers what is new (`gather`) and say
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +30,7 @@ from crucible_telemetry.stores.memory import SEGMENT_ROWS
 from crucible_telemetry.stores.segments import State
 from crucible_telemetry.stores.shelf import Shelf, first_open, shelves_of
 from crucible_telemetry.stores.shelved import ShelvedStore
-from crucible_telemetry.stores.walked import following
+from crucible_telemetry.stores.walked import LeftOut, following
 from crucible_telemetry.stores.writer import Writer
 
 SPILL_ROWS: Final = 2 * FULL_ROWS
@@ -89,13 +90,20 @@ class KeptStore(ShelvedStore):
     async def resume(self) -> None:
         """Take events again: the small blocks at the end are read, to be joined with what comes."""
         await self.totals.check(self.written_seq, self._state.max_us)
-        shelves = [place for place in self._state.sealed if isinstance(place, Shelf)]
-        cut = first_open(shelves, self._segment_rows)
-        loose = [(await self._in_hand(shelf)).columns for shelf in shelves[cut:]]
+        closed, loose = await self._open_end()
         if not self._state.parts and not self.waiting_rows:
-            self._begin(tuple(shelves[:cut]), loose)
+            self._begin(closed, loose)
         self._closed = False
         self._writer.members[self.id] = self
+
+    async def _open_end(self) -> tuple[tuple[Shelf, ...], list[Columns]]:
+        """What stays as it is, and the rows that together make no whole segment yet."""
+        while True:
+            shelves = [place for place in self._state.sealed if isinstance(place, Shelf)]
+            cut = first_open(shelves, self._segment_rows, self.written_seq)
+            with suppress(LeftOut):
+                loose = [(await self._in_hand(shelf)).columns for shelf in shelves[cut:]]
+                return tuple(shelves[:cut]), loose
 
     # -- appending ------------------------------------------------------------------------------
 

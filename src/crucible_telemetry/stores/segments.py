@@ -168,6 +168,14 @@ class State:
         by_end.add(place)
         return State((*self.sealed, place), by_end, (), (0, 0), last_seq)
 
+    def without(self, place: Place) -> "State":
+        """This state without a sealed segment; seqs go on as they were."""
+        by_end = self.by_end.copy()
+        by_end.discard(place)
+        sealed = tuple(one for one in self.sealed if one is not place)
+        sizes = (self.open_rows, self.open_bytes)
+        return State(sealed, by_end, self.parts, sizes, self.last_seq)
+
     @property
     def tail(self) -> Segment | None:
         """The open rows as one segment. Two readers may both make it: they make the same."""

@@ -100,12 +100,13 @@ def size_of(segment: Segment) -> int:
     return len(segment.columns.payload.blob) + 64 * len(segment.columns)
 
 
-def first_open(shelves: Sequence[Shelf], segment_rows: int) -> int:
-    """Where the shelves at the end begin that together make no whole segment."""
+def first_open(shelves: Sequence[Shelf], segment_rows: int, last_seq: int) -> int:
+    """Where the shelves at the end begin that together make no whole segment, and have no gap up to `last_seq`."""
     rows, cut = 0, len(shelves)
-    while cut and rows + (size := shelves[cut - 1].last_seq - shelves[cut - 1].first_seq + 1) < (
-        segment_rows
-    ):
+    while cut:
+        shelf = shelves[cut - 1]
+        rows += shelf.last_seq - shelf.first_seq + 1
+        if rows >= segment_rows or shelf.first_seq + rows - 1 != last_seq:
+            break
         cut -= 1
-        rows += size
     return cut

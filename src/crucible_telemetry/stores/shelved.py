@@ -1,6 +1,7 @@
 """The reading half of a durable store: what is in hand, what is fetched, what its roll-ups count."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -21,9 +22,10 @@ from crucible_telemetry.stores.shelf import Hands, Shelf
 from crucible_telemetry.stores.spelling import Spelling
 from crucible_telemetry.stores.spill import Spill
 from crucible_telemetry.stores.totals import Totals, behind
-from crucible_telemetry.stores.walked import WalkedStore
+from crucible_telemetry.stores.walked import LeftOut, WalkedStore
 from crucible_telemetry.stores.writer import Writer
 
+WAY_OUT: Final = "a lab that is opened with on_damage='skip' reads the rest"
 ANEW_ROWS: Final = 32_768
 """Events that are counted in one transaction while roll-ups are made anew."""
 
@@ -42,6 +44,8 @@ class ShelvedStore(WalkedStore, Lasting):
         self._trials = {number for number, _ in kept.trials}
         self._record: bytes | None = kept.record or None
         self._hands, self._spills = Hands(), Spill()
+        self.skips = False
+        """Whether what is damaged is left out and noted, so that the rest is read; else reading it raises."""
         self.totals = Totals(keep, kept.id, min((b.min_us for b in kept.blocks), default=None))
 
     async def _in_hand(self, place: Place) -> Segment:
@@ -56,17 +60,45 @@ class ShelvedStore(WalkedStore, Lasting):
             return found
         if place.spilled is not None:
             return Segment(self._spills.get(place.spilled))
-        named = f"experiment {self.id!r}: events"
-        if place.info is None:
-            run = f"{place.first_seq} to {place.last_seq}"
-            raise StoreDamaged(self._keep.url, f"{named} {run} are missing")
-        columns = await self._keep.load(self.id, place.info)
-        unread = self._spelling.unreadable(columns, self._unknown_trials)
-        if unread:
-            raise StoreDamaged(self._keep.url, f"{named} {unread}")
-        segment = Segment(self._spelling.localised(columns))
+        try:
+            segment = await self._fetched(place)
+        except StoreDamaged as damage:
+            if not self.skips:
+                raise StoreDamaged(damage.store, f"{damage.reason}; {WAY_OUT}") from damage
+            self._leave_out(place, damage)
+            raise LeftOut from damage
         self._hands.put(segment)
         return segment
+
+    async def _fetched(self, shelf: Shelf) -> Segment:
+        """From the keep; `StoreDamaged` names the events that cannot be read."""
+        named = f"experiment {self.id!r}: events"
+        if shelf.info is None:
+            run = f"{shelf.first_seq} to {shelf.last_seq}"
+            raise StoreDamaged(self._keep.url, f"{named} {run} are missing")
+        columns = await self._keep.load(self.id, shelf.info)
+        unread = self._spelling.unreadable(columns, self._unknown_trials)
+        if unread and not self.skips:
+            raise StoreDamaged(self._keep.url, f"{named} {unread}")
+        return Segment(self._spelling.localised(columns))
+
+    def _leave_out(self, shelf: Shelf, damage: StoreDamaged) -> None:
+        run = (shelf.first_seq, shelf.last_seq)
+        log.warning("%s: left out", damage)
+        self._state = self._state.without(shelf)
+        missing = sorted({*self.damage.missing, run})
+        self.damage = msgspec.structs.replace(self.damage, missing=tuple(missing))
+
+    def check_whole(self, command: str) -> None:
+        """`StoreDamaged` when something that was written is known to be damaged, for who passes on all or nothing."""
+        damage = self.damage
+        if damage.missing or damage.words or damage.trials:
+            told = "; ".join(damage.told())
+            raise StoreDamaged(
+                self._keep.url,
+                f"cannot {command} experiment {self.id!r}, which is not whole: {told}; `export` writes"
+                f" the rest where {WAY_OUT}",
+            )
 
     @property
     def _unknown_trials(self) -> set[int] | None:
@@ -95,8 +127,8 @@ class ShelvedStore(WalkedStore, Lasting):
         for place in state.segments_after(mark.upto_seq):
             if place.min_us < mark.origin_us:
                 return None
-            (part,) = behind([(await self._in_hand(place)).columns], mark.upto_seq)
-            found = merged(found, counted(part, mark.origin_us, level_s))
+            for part in behind(await self._readable([place]), mark.upto_seq):
+                found = merged(found, counted(part, mark.origin_us, level_s))
         return found
 
     async def _rolled_up(self) -> bool:
@@ -107,8 +139,9 @@ class ShelvedStore(WalkedStore, Lasting):
             return totals.upto_seq == self.written_seq
         totals.wanted = not totals.ended
         while totals.wanted and totals.upto_seq < self.written_seq:
-            if await self.settled() is not None:
-                return False
+            before = totals.upto_seq
+            if await self.settled() is not None or totals.upto_seq == before:
+                return False  # or there is nothing more that can be read
         return totals.wanted
 
     async def settled(self) -> StoreError | None:
@@ -139,5 +172,13 @@ class ShelvedStore(WalkedStore, Lasting):
         for place in state.segments_after(seq):
             if place.last_seq > self.written_seq or sum(map(len, found)) >= ANEW_ROWS:
                 break
-            found.append((await self._in_hand(place)).columns)
+            found += await self._readable([place])
         return behind(found, seq)
+
+    async def _readable(self, places: Sequence[Place]) -> list[Columns]:
+        """The rows of these places, but of those that are left out."""
+        found = []
+        for place in places:
+            with suppress(LeftOut):
+                found.append((await self._in_hand(place)).columns)
+        return found

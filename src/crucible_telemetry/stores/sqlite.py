@@ -73,10 +73,6 @@ class SqliteKeep:
         self._reader_thread = Worker("crucible-sqlite-reader")
 
     @property
-    def _journal(self) -> Path:
-        return self.path.with_name(self.path.name + "-wal")
-
-    @property
     def url(self) -> str:
         """See `Keep.url`."""
         return f"sqlite:///{self.path}"
@@ -240,9 +236,9 @@ class SqliteKeep:
             query = f"SELECT data FROM blocks {how} WHERE experiment = ? AND first_seq = ?"  # noqa: S608 - our own words
             try:
                 data = self._reader().execute(query, (experiment_id, block.first_seq)).get
-            except apsw.CorruptError as error:
+            except (apsw.CorruptError, UnicodeDecodeError) as error:
                 why = str(error)
-            if data is not None and digest(data) == block.digest:
+            if isinstance(data, bytes) and digest(data) == block.digest:
                 return decoded(data)
         if data is not None:
             why = "not as they were written (digest differs)"
@@ -268,7 +264,7 @@ class SqliteKeep:
         connection, self._writing = self._writing, None
         if connection is not None:
             connection.close()
-            self._marks.close(whole=not self._journal.exists())
+            self._marks.close(whole=not paths.journal_of(self.path).exists())
 
     def _writer(self) -> apsw.Connection:
         if self._writing is None:
@@ -282,7 +278,7 @@ class SqliteKeep:
 
     async def about(self) -> dict[str, Any]:
         """Format, and bytes of the file and its journal, for `crucible doctor`."""
-        wal = self._journal
+        wal = paths.journal_of(self.path)
         return {
             "format": FORMAT,
             "file_bytes": self.path.stat().st_size,

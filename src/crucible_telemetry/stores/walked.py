@@ -1,7 +1,7 @@
 """What stores of segments have in common: every read, as a walk that fetches segments when it comes to them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +14,10 @@ from crucible_telemetry.stores.segments import Place, Segment, State, taken
 from crucible_telemetry.stores.selection import Selection
 
 T = TypeVar("T")
+
+
+class LeftOut(Exception):
+    """A place has been taken out of the state, since nobody can read it and somebody reads on all the same."""
 
 
 class WalkedStore(ABC):
@@ -30,21 +34,31 @@ class WalkedStore(ABC):
 
     async def page(self, query: Query, after: Position | None, limit: int) -> Page:
         """See `Store.page`."""
-        return await self._walked(walk.page(self._state, query, self._reader, after, limit))
+        return await self._walked(lambda: walk.page(self._state, query, self._reader, after, limit))
 
     async def count(self, query: Query) -> int:
         """See `Store.count`."""
-        return await self._walked(walk.count(self._state, query, self._reader))
+        return await self._walked(lambda: walk.count(self._state, query, self._reader))
 
     async def columns(self, query: Query) -> AsyncIterator[Columns]:
         """See `Store.columns`; one segment at a time is in hand."""
         selection = Selection(self._state, query, self._reader)
         for place in selection.everywhere():
-            found = walk.fitting(selection, await self._in_hand(place))
+            try:
+                found = walk.fitting(selection, await self._in_hand(place))
+            except LeftOut:
+                continue
             if len(found):
                 yield found
 
-    async def _walked(self, steps: walk.Walk[T]) -> T:
+    async def _walked(self, walk_of: Callable[[], walk.Walk[T]]) -> T:
+        while True:
+            try:
+                return await self._to_its_end(walk_of())
+            except LeftOut:
+                continue
+
+    async def _to_its_end(self, steps: walk.Walk[T]) -> T:
         try:
             place = next(steps)
             while True:
@@ -55,7 +69,10 @@ class WalkedStore(ABC):
 
     @abstractmethod
     async def _in_hand(self, place: Place) -> Segment:
-        """The segment that a place stands for, its columns in memory; lets the loop go on meanwhile."""
+        """The segment that a place stands for, its columns in memory; lets the loop go on meanwhile.
+
+        `LeftOut` when it cannot be read and is no part of the state any more: who walks begins again.
+        """
 
 
 def following(columns: Columns, last_seq: int, *, closed: bool = False) -> Columns | None:
