@@ -36,6 +36,7 @@ from crucible_telemetry.lab.starting import BACKOFF
 from crucible_telemetry.runtime.children import ChildSpec
 from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.base import DAY_S, to_us
+from crucible_telemetry.stores.kept import KeptStore
 
 UNDO_S = 5.0
 """How long the files of an archive that failed are removed; a store that is gone answers never."""
