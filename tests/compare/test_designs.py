@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from trial_arms import run
 
+from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.compare.design import Arm, designed
 from crucible_telemetry.compare.method import figure_of, two_arms
 from crucible_telemetry.compare.several import Wanted, several_arms
+from crucible_telemetry.compare.units import Watched, trial_units
 from crucible_telemetry.errors import ComparisonError, ConfigurationError
+from crucible_telemetry.events.event import Outcome
 from crucible_telemetry.stats import Clustered, cr2_difference
 from crucible_telemetry.stats.inference import Inference
 
@@ -113,3 +116,29 @@ async def test_a_secondary_metric_says_what_it_left_out(lab):
     assert "16.7% of a" in found.secondary[0].result.notes[-1]
     assert found.figure == "mean"
     assert found.figure in str(found).splitlines()[1]
+
+
+def trial(started_us, duration_ns=None, outcome=None, attempt=0):
+    ended_us = None if duration_ns is None else started_us + duration_ns // 1000
+    return TrialRecord(
+        number=1, item="q", repeat=0, attempt=attempt, started_us=started_us, ended_us=ended_us,
+        duration_ns=duration_ns, outcome=outcome,
+    )  # fmt: skip
+
+
+def test_a_run_that_lost_its_process_and_was_run_again_takes_no_time():
+    night = 8 * 3600 * 1_000_000
+    runs = [trial(0), trial(night, 5_000_000, "ok")]
+    units = trial_units(runs, Watched(night + 10**6, [(2_000, night - 5)]))
+    assert units.elapsed_ms.tolist() == [5.0]
+    assert [int(code) for code in units.outcome] == [Outcome.OK]
+    failed = [trial(0, 3_000_000, "error"), trial(10_000, 5_000_000, "ok", attempt=1)]
+    assert trial_units(failed, Watched(night)).elapsed_ms.tolist() == [8.0]
+
+
+def test_a_trial_left_open_was_watched_until_its_process_died():
+    watched = Watched(10**12, [(500, 800), (5_000, 10**11), (10**11 + 1, 10**11 + 2)])
+    units = trial_units([trial(1_000)], watched)
+    assert units.elapsed_ms.tolist() == [4.0]
+    assert units.ended_us.tolist() == [5_000]
+    assert trial_units([trial(1_000)], Watched(3_000)).elapsed_ms.tolist() == [2.0]

@@ -16,7 +16,7 @@ from crucible_telemetry.compare.custom import custom_values
 from crucible_telemetry.compare.design import Arm
 from crucible_telemetry.compare.measures import Events, call_units, measured
 from crucible_telemetry.compare.metric import Metric
-from crucible_telemetry.compare.units import CENSORED, Units, score_of, trial_units
+from crucible_telemetry.compare.units import CENSORED, Units, Watched, score_of, trial_units
 from crucible_telemetry.errors import ComparisonError
 from crucible_telemetry.events.event import IDENTITY, Outcome
 from crucible_telemetry.experiment.questions import Questions
@@ -44,16 +44,16 @@ class Gathered(Struct, frozen=True, eq=False):
     units: Units
     at: NDArray[np.intp]
     """Positions of the calls, where calls are the units."""
-    now_us: int
+    watched: Watched
 
     @property
     def retried(self) -> bool:
         """Whether some trial has several attempts."""
-        return bool(self.records) and len(self.records) > len(self.units)
+        return len({(*record.key, record.attempt) for record in self.records}) > len(self.units)
 
     def attempts(self) -> Units:
         """Each attempt as a unit."""
-        return trial_units(self.records, self.now_us, attempts=True)
+        return trial_units(self.records, self.watched, attempts=True)
 
     def arm(self, metric: Metric, units: Units | None = None) -> tuple[Arm, bool]:
         """The metric of each unit, and whether its values are True and False only."""
@@ -138,10 +138,10 @@ async def gathered(
     parts, reader = await experiment._parts(where)
     config = experiment.spec.metrics_config
     events = Events(parts, reader, Pools(config, reader))
-    ended = experiment._life.ended_us
-    now_us = wall_us() if ended is None else ended
+    life = experiment._life
+    watched = Watched(wall_us() if life.ended_us is None else life.ended_us, tuple(life.gaps_us))
     if records:
-        units, at = trial_units(records, now_us), np.zeros(0, np.intp)
+        units, at = trial_units(records, watched), np.zeros(0, np.intp)
     else:
         units, at = await anyio.to_thread.run_sync(call_units, events)
     if not len(units) and any(metric.source != "custom" for metric in metrics):
@@ -159,5 +159,5 @@ async def gathered(
         costs=costs,
         units=units,
         at=at,
-        now_us=now_us,
+        watched=watched,
     )

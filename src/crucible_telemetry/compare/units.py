@@ -44,10 +44,25 @@ class Units(Struct, frozen=True, eq=False):
         return int(self.started_us.min(initial=2**62)), int(self.ended_us.max(initial=-(2**62)))
 
 
-def trial_units(records: Iterable[TrialRecord], now_us: int, *, attempts: bool = False) -> Units:
+class Watched(Struct, frozen=True):
+    """How long an experiment was watched: until `now_us`, but for `gaps_us`, when no process had it."""
+
+    now_us: int
+    gaps_us: Sequence[tuple[int, int]] = ()
+
+    def until(self, started_us: int) -> int:
+        """Until when something that started then, and never ended, was seen to run: its process died with it."""
+        return min((gap for gap, _ in self.gaps_us if gap >= started_us), default=self.now_us)
+
+
+def trial_units(
+    records: Iterable[TrialRecord], watched: Watched, *, attempts: bool = False
+) -> Units:
     """Trials as units: attempts of one (item, repeat) are one, whose outcome and scores are the last's.
 
-    `elapsed_ms` sums its attempts; what was open at `now_us` has run until then. `attempts`: each its own.
+    `elapsed_ms` sums its attempts. What is open has run for as long as it was watched; a run that never ended
+    and was run again lost its process, which tells nothing of its arm, and takes no time. `attempts`: each its
+    own.
     """
     groups: dict[Key, list[TrialRecord]] = {}
     for record in records:
@@ -61,18 +76,22 @@ def trial_units(records: Iterable[TrialRecord], now_us: int, *, attempts: bool =
         kind="attempt" if attempts else "trial",
         items=np.array([record.item for record in last], dtype=np.str_),
         outcome=np.array([_LABELS[record.outcome] for record in last], np.uint8),
-        elapsed_ms=np.array([sum(_ns(one, now_us) for one in run) / 1e6 for run in runs], float),
+        elapsed_ms=np.array([_elapsed_ns(run, watched) / 1e6 for run in runs], float),
         started_us=np.array([run[0].started_us for run in runs], np.int64),
-        ended_us=np.array([one.ended_us or now_us for one in last], np.int64),
+        ended_us=np.array(
+            [one.ended_us or watched.until(one.started_us) for one in last], np.int64
+        ),
         scores=[record.scores for record in last],
         keys=list(groups),
     )
 
 
-def _ns(record: TrialRecord, now_us: int) -> int:
-    if record.duration_ns is not None:
-        return record.duration_ns
-    return max(now_us - record.started_us, 0) * 1000
+def _elapsed_ns(run: Sequence[TrialRecord], watched: Watched) -> int:
+    ended = sum(record.duration_ns or 0 for record in run)
+    last = run[-1]
+    if last.duration_ns is not None:
+        return ended
+    return ended + max(watched.until(last.started_us) - last.started_us, 0) * 1000
 
 
 def score_of(units: Units, name: str) -> tuple[Floats, bool]:
