@@ -170,6 +170,7 @@ def test_the_table_has_the_states_and_moves_of_the_contract():
         ("interrupted", "archive", "archived"),
         ("failed", "archive", "archived"),
         ("archived", "archive", "archived"),
+        ("archived", "stop", "archived"),
         ("stopped", "cleanup", "stopped"),
         ("archived", "cleanup", "archived"),
         ("interrupted", "reopen", "running"),

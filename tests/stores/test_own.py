@@ -43,18 +43,6 @@ async def test_every_experiment_of_a_lab_has_a_store_of_that_kind(store):
             assert (await exp.metrics()).latency.count == 3
 
 
-async def test_one_experiment_may_have_a_store_of_its_own_in_any_lab(tmp_path):
-    async with ct.Lab(tmp_path / "runs.db") as lab:
-        async with lab.experiment("a", store=Noting) as a, lab.experiment("b") as b:
-            with a.scope():
-                await emit(2)
-            await emit(3)
-        assert made().last_seq == 2
-        assert (a.counts.stored, b.counts.stored) == (2, 3)
-    async with ct.Lab(tmp_path / "runs.db") as lab:
-        assert [one.id for one in lab.list_experiments()] == [b.id]
-
-
 async def test_it_is_committed_each_interval_by_flush_and_at_the_end():
     async with ct.Lab(store=Noting) as lab:
         async with lab.experiment("a") as exp:
@@ -224,11 +212,6 @@ async def test_a_store_that_cannot_be_opened_is_an_error_of_the_start():
         with pytest.raises(StoreUnavailable, match="redis://x: connection refused"):
             await lab.start_experiment("a", store=Away)
         assert lab.list_experiments() == []
-
-
-async def test_a_lab_keeps_its_experiments_in_one_place(tmp_path):
-    with pytest.raises(ct.ConfigurationError, match="store: experiments of .* are kept there"):
-        ct.Lab(tmp_path / "runs.db", store=Noting)
 
 
 async def test_cleanup_closes_it_and_deletes_what_it_holds():

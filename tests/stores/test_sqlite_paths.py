@@ -42,7 +42,8 @@ async def test_a_path_that_is_no_file_is_refused_in_words(name, folder):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "a\0b", ":memory:", "sqlite:///", "sqlite:///a\0b", "redis://x"]
+    "url",
+    ["", "a\0b", ":memory:", "sqlite:///", "sqlite:///a\0b", "redis://x", "own_stores:Noting", int],
 )
 def test_a_url_that_names_no_file_is_refused_at_once(url):
     with pytest.raises(ct.ConfigurationError, match="url: "):

@@ -51,7 +51,11 @@ TRANSITIONS: Final[dict[State, dict[str, State]]] = {
         "archive": State.ARCHIVED,
         "cleanup": State.STOPPED,
     },
-    State.ARCHIVED: {"archive": State.ARCHIVED, "cleanup": State.ARCHIVED},
+    State.ARCHIVED: {
+        "stop": State.ARCHIVED,
+        "archive": State.ARCHIVED,
+        "cleanup": State.ARCHIVED,
+    },
     State.INTERRUPTED: {
         "reopen": State.RUNNING,
         "archive": State.ARCHIVED,

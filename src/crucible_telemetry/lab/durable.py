@@ -1,6 +1,7 @@
 """The lasting half of a lab: its keep, the writer, and experiments as they come back from an earlier process."""
 
 import os
+import re
 import secrets
 import socket
 from collections.abc import Callable
@@ -42,6 +43,7 @@ from crucible_telemetry.lab.records import (
 )
 from crucible_telemetry.stores.keeping import Keep, KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
+from crucible_telemetry.stores.own import kept_of, name_of
 from crucible_telemetry.stores.postgres.keep import PostgresKeep
 from crucible_telemetry.stores.postgres.view import PostgresView
 from crucible_telemetry.stores.shelved import WAY_OUT
@@ -51,6 +53,8 @@ from crucible_telemetry.stores.writer import Writer
 
 FORMAT_VERSION: Final = "1"
 MEMORY: Final = ("memory", "memory://")
+DOTTED: Final = re.compile(r"[A-Za-z_]\w+(\.\w+)*:[A-Za-z_]\w*")
+"""The dotted name of a class, which nobody means to be a file."""
 
 
 def keep_of(
@@ -79,6 +83,8 @@ def keep_of(
 def _path(text: str) -> Path:
     if not text or "\0" in text:
         raise ConfigurationError("url", f"want the path of a file, not {text!r}")
+    if DOTTED.fullmatch(text) and not Path(text).exists():
+        raise ConfigurationError("url", f"a store of one's own is given as store={text!r}")
     if text == ":memory:":
         raise ConfigurationError("url", "what stays in memory is 'memory'")
     return Path(text)
@@ -186,6 +192,7 @@ class News:
             quarantine=list(self._collector.progress.quarantine),
             owner=self._owner,
             version=FORMAT_VERSION,
+            store=name_of(self._collector.store),
         )
 
 
@@ -266,12 +273,11 @@ class Durable:
         return store
 
     def follow(self, collector: Collector, life: Life) -> None:
-        """Write what is new of an experiment from now on, its events and what is beside them.
-
-        One with a store of its own is no part of the keep.
-        """
-        store = collector.store
-        if not isinstance(store, KeptStore):
+        """Write what is new of an experiment from now on: its events, unless it has a store of its own, and
+        what stands beside them.
+        """  # noqa: D205 - the summary is one sentence
+        store = kept_of(collector.store)
+        if store is None:
             return
         news = News(collector, life, self.owner)
         if isinstance(store.news, News):

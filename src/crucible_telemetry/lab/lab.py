@@ -24,6 +24,7 @@ from crucible_telemetry.lab.durable import Durable, keep_of
 from crucible_telemetry.lab.leaving import CloseReport, outlasted
 from crucible_telemetry.lab.options import LATER_VERBS, check_lab
 from crucible_telemetry.lab.starting import BACKOFF, RESTARTS
+from crucible_telemetry.lab.storing import Stores
 from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.runtime.children import ChildSpec, Node
 from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
@@ -62,7 +63,9 @@ class Lab(Archiving):
     is to hold everything (`archive`, `checkpoint`) raises all the same.
 
     `store`: a user's own `crucible_telemetry.stores.Store` for the events of every experiment: the class, a
-    factory ``(experiment_id, reader) -> Store``, or the dotted name ``"package.module:Class"`` of one.
+    factory ``(experiment_id, reader) -> Store``, or the dotted name ``"package.module:Class"`` of one. With a
+    `url` where experiments last the lab keeps there what stands beside the events (options, state, counts,
+    trials): opened again with the same `store`, everything reads and goes on as with a store of the lab's.
     """
 
     def __init__(  # noqa: PLR0913 - keyword options, each with a default
@@ -94,7 +97,7 @@ class Lab(Archiving):
         if self._durable is not None:
             self._durable.writer.lost = self._lost
         self._read_only = read_only
-        self._own_store = None if store is None else factory_of(store)
+        self._stores = Stores(self._durable, None if store is None else factory_of(store))
         self._unheard = Unheard(lambda: self._any_living)
         self.state = "new"
         self._handle_signals = handle_signals

@@ -18,9 +18,9 @@ from crucible_telemetry.lab.registry import Registry
 from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.runtime.loops import RootTask, spawn_root
 from crucible_telemetry.runtime.supervisor import Supervisor
-from crucible_telemetry.stores.kept import KeptStore
+from crucible_telemetry.stores.absent import AbsentStore
 from crucible_telemetry.stores.lasting import Lasting
-from crucible_telemetry.stores.own import OwnStore
+from crucible_telemetry.stores.own import OwnStore, kept_of
 
 
 class CloseReport(dict[str, str]):
@@ -62,9 +62,11 @@ class Leaving(Registry):
         """Write that it is at rest, in this state; an error when another lab runs it, or has gone on with it."""
         experiment._life.after(command)
         durable, collector = self._durable, experiment._collector
-        store = collector.store
-        if durable is None or not isinstance(store, KeptStore) or not store.has_record:
+        store = kept_of(collector.store)
+        if durable is None or store is None or not store.has_record:
             return
+        if isinstance(collector.store, AbsentStore):
+            raise collector.store.refused()
         found = self._found_records.get(experiment.id)
         record = found or News(collector, experiment._life, durable.owner).now()
         record = replace(at_rest(record, durable.owner), state=state.value)

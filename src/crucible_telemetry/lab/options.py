@@ -30,14 +30,11 @@ def check_lab(url: object, options: Mapping[str, Any], unknown: Mapping[str, Any
         if option in LATER:
             raise NotBuiltYet(f"Lab({option}=)", LATER[option])
         raise ConfigurationError(option, "unknown option of Lab")
-    _check("url", isinstance(url, str | os.PathLike), "a string or a path", url)
+    wanted = "a string or a path (a store of one's own is given as store=)"
+    _check("url", isinstance(url, str | os.PathLike), wanted, url)
     signals, size = options["handle_signals"], options["max_event_bytes"]
     limit_s, key = options["close_timeout_s"], options["privacy_key"]
     durability = options["durability"]
-    if options["store"] is not None and os.fspath(url) not in MEMORY:  # type: ignore[call-overload]
-        raise ConfigurationError(
-            "store", f"experiments of {url!r} are kept there; give store= to one experiment"
-        )
     _check(
         "read_only", isinstance(options["read_only"], bool), "True or False", options["read_only"]
     )

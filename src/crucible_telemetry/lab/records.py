@@ -23,7 +23,7 @@ from crucible_telemetry.metrics.board import Board
 
 CALLABLES: Final = ("event_filter", "sampling_strategy", "custom_metrics", "enrichers", "redact")
 """Options that are code: named in a record, and given again by who goes on."""
-GIVEN_AGAIN: Final = (*CALLABLES, "prices", "export_on_exit")
+GIVEN_AGAIN: Final = (*CALLABLES, "prices", "export_on_exit", "store")
 """Options that may be given when an experiment is reopened."""
 _NOT_KEPT: Final = ("name", "on_existing", "prices", "store", *CALLABLES)
 
@@ -62,6 +62,8 @@ class Record(Struct, frozen=True, kw_only=True):
     quarantine: list[Quarantined]
     owner: Owner
     version: str
+    store: str | None = None
+    """The store of its own that has the events; None: the keep has them."""
 
 
 def options_of(spec: ExperimentSpec) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.spec import State
@@ -18,8 +19,8 @@ from crucible_telemetry.lab.durable import here
 from crucible_telemetry.lab.records import Record, at_rest, packed, spec_of, trial_of, unpacked
 from crucible_telemetry.lab.starting import Starting
 from crucible_telemetry.stores.base import Store
-from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
+from crucible_telemetry.stores.own import kept_of, name_of
 from crucible_telemetry.stores.segments import taken
 from crucible_telemetry.stores.spelling import Spelling
 
@@ -80,7 +81,7 @@ class Restoring(Starting):
         record, reader = _known(archive, experiment_id, data)
         trials = tuple(await archive.trials())
         _know_trials(archive, reader.trials, trials)
-        store = self._new_store(experiment_id, reader)
+        store = self._stores.new(experiment_id, reader)
         try:
             await self._fill(store, archive, Spelling(reader, words))
             await self._finish(store, record, trials)
@@ -93,9 +94,10 @@ class Restoring(Starting):
 
     async def _fill(self, store: Store, archive: Archive, spelling: Spelling) -> None:
         """The events into a store, a part at a time; nobody sees the experiment yet."""
-        if self._durable is not None and isinstance(store, KeptStore):
-            await self._durable.keep.forget(store.id)  # what an attempt that was killed left
-            self._durable.writer.members[store.id] = store
+        kept = kept_of(store)
+        if self._durable is not None and kept is not None:
+            await self._durable.keep.forget(kept.id)  # what an attempt that was killed left
+            self._durable.writer.members[kept.id] = kept
         async for part in archive.blocks():
             columns = spelling.localised(part)
             for at in range(0, len(columns), SEGMENT_ROWS):
@@ -108,16 +110,18 @@ class Restoring(Starting):
         self, store: Store, record: Record, trials: tuple[tuple[int, bytes], ...]
     ) -> None:
         """Write the record: with it the experiment is there."""
-        if self._durable is None or not isinstance(store, KeptStore):
+        kept = kept_of(store)
+        if self._durable is None or kept is None:
             return
-        store.news = _Whole(packed(record), trials)
+        record = replace(record, store=name_of(store))
+        kept.news = _Whole(packed(record), trials)
         try:
-            trouble = await store.settled()
+            trouble = await kept.settled()
             if trouble is not None:
                 raise trouble
         finally:
-            self._durable.writer.members.pop(store.id, None)
-            store.news = None
+            self._durable.writer.members.pop(kept.id, None)
+            kept.news = None
 
 
 def _known(archive: Archive, experiment_id: str, data: bytes) -> tuple[Record, ExperimentReader]:

@@ -26,7 +26,7 @@ from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab.assemble import assembled, gone_on
-from crucible_telemetry.lab.durable import Found, News, heard, here, trials_of
+from crucible_telemetry.lab.durable import Found, News, here, trials_of
 from crucible_telemetry.lab.leaving import Leaving
 from crucible_telemetry.lab.options import taken_up
 from crucible_telemetry.lab.records import (
@@ -40,16 +40,14 @@ from crucible_telemetry.lab.records import (
     spec_of,
 )
 from crucible_telemetry.lab.running import RunningExperiment
+from crucible_telemetry.lab.storing import Stores
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.children import ChildSpec, Report, SupervisorEvent
 from crucible_telemetry.runtime.loops import LoopHandle, spawn_root
 from crucible_telemetry.runtime.restart import Backoff, Intensity, Restart
 from crucible_telemetry.runtime.supervisor import Supervisor
 from crucible_telemetry.stores.base import Store
-from crucible_telemetry.stores.keeping import KeptExperiment
-from crucible_telemetry.stores.kept import KeptStore
-from crucible_telemetry.stores.memory import MemoryStore
-from crucible_telemetry.stores.own import Factory, OwnStore, factory_of, opened
+from crucible_telemetry.stores.own import OwnStore, kept_of
 
 RESTARTS: Final = Intensity(restarts=3, period_s=5.0)
 BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
@@ -58,7 +56,7 @@ BACKOFF: Final = Backoff(first_s=0.01, factor=2.0, max_s=1.0)
 class Starting(Leaving):
     """See `Lab`, which opens and closes what is started here."""
 
-    _own_store: Factory | None
+    _stores: Stores
     _loop: LoopHandle | None
     _prices: Own
     _key: bytes
@@ -135,11 +133,12 @@ class Starting(Leaving):
 
     async def _reopen(self, experiment: Experiment, code: Mapping[str, Any]) -> Experiment:
         old, durable = self._collectors[experiment.id], self._durable
-        if durable is None or not isinstance(old.store, KeptStore):
+        kept = kept_of(old.store)
+        if durable is None or kept is None:
             raise ConfigurationError(
-                "reopen", "only what a durable lab keeps itself can be gone on with"
+                "reopen", "only what a lab that lasts keeps can be gone on with"
             )
-        old.store.check_record()
+        kept.check_record()
         life = experiment._life
         life.after("reopen")
         await experiment._released.wait()  # a stop that is not at its end
@@ -147,17 +146,16 @@ class Starting(Leaving):
         spec = spec_of(record, code)
         check_code(record, code)
         self._claim(spec.export_on_exit, experiment.id)
-        await old.store.resume()
+        self._open_again(old, record, spec)
+        await kept.resume()
         again = await recounted(old.store, old.reader)
-        await durable.claim(old.store, going_on(record, durable.owner, wall_us()), "reopen")
+        await durable.claim(kept, going_on(record, durable.owner, wall_us()), "reopen")
         life.reopen(wall_us(), monotonic_ns())
         self._found_records.pop(experiment.id, None)
         try:
             old.reader.spec = spec
             collector = self._collector(experiment.id, old.reader, old.store)
-            experiment._adopt(spec, gone_on(collector, old, record, again))
-            await experiment._tell_again()
-            await self._run(experiment, collector)
+            await self._run_again(experiment, gone_on(collector, old, record, again))
         except BaseException:
             experiment._reader.spec = experiment.spec
             durable.follow(experiment._collector, life)
@@ -165,6 +163,17 @@ class Starting(Leaving):
             await self._undo(partial(self._unchild, experiment.id))
             raise
         return experiment
+
+    async def _run_again(self, experiment: Experiment, collector: Collector) -> None:
+        experiment._adopt(collector.reader.spec, collector)
+        await experiment._tell_again()
+        await self._run(experiment, collector)
+
+    def _open_again(self, old: Collector, record: Record, spec: ExperimentSpec) -> None:
+        """Have its store of its own, if that has only been given now."""
+        store = self._stores.given(old.store, spec, old.reader)
+        if store is not old.store:
+            old.store, old.earlier = store, earlier_counts(record, store.last_seq)
 
     async def _go_on(self, experiment: Experiment, collector: Collector) -> None:
         """Begin behind the events that a user's own store holds already."""
@@ -200,7 +209,7 @@ class Starting(Leaving):
         except (msgspec.MsgspecError, ConfigurationError) as error:
             log.warning("experiment %r is damaged and left out: %s", kept.id, error)
             return
-        store = self._durable.store(kept, reader)
+        store = self._stores.found(found, reader, self._durable.store(kept, reader))
         self._taken_in(record, reader, store, found.state)._life.elsewhere = found.elsewhere
 
     def _taken_in(
@@ -230,9 +239,10 @@ class Starting(Leaving):
         store = experiment._collector.store
         if isinstance(store, OwnStore):
             await store.abandon()
-        elif isinstance(store, KeptStore):
+        kept = kept_of(store)
+        if kept is not None:
             with suppress(StoreError):  # it is there, and empty
-                await store.close(delete=True)
+                await kept.close(delete=True)
 
     async def _unchild(self, experiment_id: str) -> None:
         """Take its actor out of the tree; cancelled at its start, it may run or not."""
@@ -247,21 +257,10 @@ class Starting(Leaving):
                 "lab", "experiments are started on the event loop the lab was opened on"
             )
         if store is None:
-            store = self._new_store(experiment_id, reader)
+            store = self._stores.new(experiment_id, reader)
         collector = assembled(reader, store, self._prices, self._key)
         collector.box.max_event_bytes = self._max_event_bytes
         return collector
-
-    def _new_store(self, experiment_id: str, reader: ExperimentReader) -> Store:
-        own = self._own_store if reader.spec.store is None else factory_of(reader.spec.store)
-        if own is not None:
-            store = opened(own, experiment_id, reader)
-            store.committer.tell = heard(f"the {store.name} of {experiment_id}")
-            return store
-        if self._durable is None:
-            return MemoryStore(reader)
-        nothing = KeptExperiment(id=experiment_id, record=b"", words=[], trials=[], blocks=[])
-        return self._durable.store(nothing, reader)
 
     def _child(self, experiment_id: str, collector: Collector) -> ChildSpec:
         # Temporary: when it gives up, this experiment has failed and its siblings go on.

@@ -23,11 +23,13 @@ sockets in ``anyio.to_thread.run_sync``), and see the store as it is at one mome
 *Commits.* An actor calls `commit` at most every 200 ms while there is something new, `flush` at once; never two
 at a time. What it raises is trouble: it is told in `health().store` and by ``crucible.store.waiting`` and tried again,
 0.1 to 2 s later; `StoreUnavailable` says that waiting may help, `StoreRefused` that it will not. Events stay in the
-store's memory meanwhile; beyond 262,144 of them emitters wait.
+store's memory meanwhile; beyond 262,144 of them `await execute` waits (`execute_nowait` does not: nothing of it is
+dropped, and the store's memory is what bounds it).
 
 *Going on.* A store that opens with events in it (`last_seq` above 0) is gone on with: the experiment's figures begin
-with them. What a lab keeps of an experiment beside its events (state, trials, counts) is not a store's: labs that
-keep that too stand on a `Keep` (`keeping.py`).
+with them. What a lab keeps of an experiment beside its events (options, state, counts, trials) is not a store's: a lab
+that lasts, ``Lab("runs.db", store=Mine)``, keeps that itself and asks for the store of each experiment again when it
+is opened (of one that another lab runs at that moment it does not). In a lab in memory only the events last.
 """
 
 import math
@@ -300,9 +302,12 @@ class BucketStore(Protocol):
 
 
 async def committed(store: Store) -> int:
-    """Commit; how many events (0: none) could not be made durable now, and wait for a better time."""
+    """Commit; how many events could not be made durable now, and wait for a better time; 0: all is.
+
+    At least 1 when something could not, if only what stands beside the events.
+    """
     try:
         await store.commit()
     except StoreError:
-        return int(getattr(store, "waiting_rows", 1))
+        return max(int(getattr(store, "waiting_rows", 1)), 1)
     return 0

@@ -1,17 +1,24 @@
-"""A user's own store: found by class, factory or dotted name, checked, and committed for by an actor of its own."""
+"""A user's own store: found by class, factory or dotted name, checked, and committed for by an actor of its own.
+
+In a lab that lasts the store has the events, and the lab keeps what stands beside them: record and trials.
+"""
 
 import inspect
 from collections.abc import AsyncIterator, Callable
 from importlib import import_module
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.errors import ConfigurationError, StoreError, StoreRefused, StoreUnavailable
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.raised import told
-from crucible_telemetry.stores.base import Page, Position, Query, Store
+from crucible_telemetry.stores.absent import AbsentStore
+from crucible_telemetry.stores.base import Page, Position, Query, Store, StoreHealth
 from crucible_telemetry.stores.committing import Committer
+from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.lasting import Lasting
 from crucible_telemetry.stores.portable import StoreReader
 
@@ -92,8 +99,10 @@ def _called(made: object) -> str:
     return getattr(made, "__name__", None) or type(made).__name__
 
 
-def opened(factory: Factory, experiment_id: str, reader: StoreReader) -> "OwnStore":
-    """The store of an experiment; `StoreError` when it cannot be opened."""
+def opened(
+    factory: Factory, experiment_id: str, reader: StoreReader, beside: KeptStore | None = None
+) -> "OwnStore":
+    """The store of an experiment; `StoreError` when it cannot be opened. `beside`: see `OwnStore`."""
     name = _called(factory)
     try:
         store = factory(experiment_id, reader)
@@ -102,7 +111,7 @@ def opened(factory: Factory, experiment_id: str, reader: StoreReader) -> "OwnSto
     except Exception as error:
         raise StoreRefused(name, f"cannot be opened: {told(error)}") from error
     _check_verbs(store, f"what {name} returned" if store is None else type(store).__name__)
-    return OwnStore(store, type(store).__name__)
+    return OwnStore(store, type(store).__name__, beside)
 
 
 class OwnCommitter(Committer):
@@ -127,8 +136,10 @@ class OwnCommitter(Committer):
 class OwnStore(Lasting):
     """A user's `Store` behind the port: its commits are scheduled, what it raises has a name."""
 
-    def __init__(self, inner: Store, name: str) -> None:
+    def __init__(self, inner: Store, name: str, beside: KeptStore | None = None) -> None:
         self.inner, self.name = inner, name
+        self.beside = beside
+        """What a lab that lasts keeps of the experiment: all but events."""
         self.committer = OwnCommitter(self)
         self._closed = False
         super().__init__(self.committer, inner.last_seq)
@@ -157,6 +168,26 @@ class OwnStore(Lasting):
         """See `Store.columns`."""
         return self.inner.columns(query)
 
+    async def commit(self) -> None:
+        """See `Store.commit`; what stands beside the events too."""
+        await super().commit()
+        if self.beside is not None:
+            await self.beside.commit()
+
+    async def settled(self) -> StoreError | None:
+        """See `Lasting.settled`; what stands beside the events too."""
+        trouble = await super().settled()
+        also = None if self.beside is None else await self.beside.settled()
+        return trouble or also
+
+    def health(self) -> StoreHealth:
+        """How keeping goes: the store's trouble, else that of what stands beside it."""
+        health = super().health()
+        if health.state != "ok" or self.beside is None:
+            return health
+        beside = self.beside.health()
+        return replace(health, state=beside.state, reason=beside.reason, since_us=beside.since_us)
+
     async def close(self, *, delete: bool = False) -> None:
         """See `Store.close`; closed also when something could not be saved, which a `StoreError` then says."""
         if self._closed and not delete:
@@ -167,6 +198,8 @@ class OwnStore(Lasting):
                 await self.commit()
         finally:
             await self.as_errors(self.inner.close(delete=delete))
+        if delete and self.beside is not None:
+            await self.beside.close(delete=True)
 
     async def finish(self) -> StoreError | None:
         """The last commit, by nobody but us, and the end; what could not be done."""
@@ -191,3 +224,15 @@ class OwnStore(Lasting):
             raise
         except Exception as error:
             raise StoreUnavailable(self.name, told(error)) from error
+
+
+def kept_of(store: Store) -> KeptStore | None:
+    """What a lab that lasts keeps of the experiment of this store; None: nothing."""
+    if isinstance(store, OwnStore | AbsentStore):
+        return store.beside
+    return store if isinstance(store, KeptStore) else None
+
+
+def name_of(store: Store) -> str | None:
+    """What a store of one's own is called; None: it is none."""
+    return store.name if isinstance(store, OwnStore | AbsentStore) else None
