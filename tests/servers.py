@@ -15,8 +15,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
+
+from waiting import until
 
 
 class CannotStart(Exception):
@@ -116,11 +117,10 @@ class Postgres:
                 [self.programs / "postgres", "-D", "data", *(w for s in settings for w in ("-c", s))],
                 user=self.user, cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        limit = time.monotonic() + 30
-        while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > limit:
-                raise CannotStart((self.folder / "log").read_text()[-2000:])
-            time.sleep(0.02)
+        with contextlib.suppress(AssertionError):
+            until(lambda: self._ready() or self._process.poll() is not None)
+        if not self._ready():
+            raise CannotStart((self.folder / "log").read_text()[-2000:])
 
     def _ready(self):
         pid = self.folder / "data" / "postmaster.pid"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from waiting import comes
 
 import crucible_telemetry as ct
 from crucible_telemetry.collect import prepare
@@ -267,7 +268,7 @@ async def through_crash(privacy, seen):
                 "Broken", (), {"append": failing, "last_seq": store.last_seq}
             )()
             ct.execute_nowait("n", {"n": 2})
-            await asyncio.sleep(0.1)
+            await comes(lambda: exp.health().restarts and exp.counts.quarantined == 2)
             tree = str(lab.tree())
             exp._collector.store = store
             assert store.append == append

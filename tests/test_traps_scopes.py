@@ -4,6 +4,7 @@ import asyncio
 import gc
 
 import pytest
+from waiting import comes
 
 import crucible_telemetry as ct
 from crucible_telemetry.events.scope import current_scope
@@ -62,8 +63,7 @@ async def test_everything_a_drain_runs_is_outside_any_scope(lab, drained_by):
                 await exp.flush()
             elif drained_by == "live":
                 exp.live()
-            while exp.counts.in_flight:  # noqa: ASYNC110 - the actor lingers in real time here
-                await asyncio.sleep(0.005)
+            await comes(lambda: not exp.counts.in_flight)
             assert ct.current_experiment() is exp
         drained_by_emitters = exp.health().drained_by_emitters
         assert lab.unheard == {"from.inside": 13}

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from waiting import comes
 
 import crucible_telemetry as ct
 from crucible_telemetry.experiment import questions
@@ -46,7 +47,7 @@ async def test_f08_a_stop_with_a_slow_enricher_lets_the_loop_go_on_and_takes_not
 
         async def stops():
             stopping = asyncio.ensure_future(exp.stop())
-            await asyncio.sleep(0.05)
+            await comes(lambda: exp.counts.stored)
             assert not stopping.done()
             ct.execute_nowait("late")
             await stopping
@@ -62,7 +63,7 @@ async def test_f08_a_stop_that_is_cancelled_half_way_has_stopped_and_kept_all(la
         for i in range(COUNT):
             ct.execute_nowait("n", {"i": i})
     stopping = asyncio.ensure_future(exp.stop())
-    await asyncio.sleep(0.05)
+    await comes(lambda: exp.counts.stored)
     stopping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await stopping

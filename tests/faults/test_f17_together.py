@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from waiting import comes
 
 import crucible_telemetry as ct
 from crucible_telemetry.events.mailbox import Attendant, Mailbox
@@ -111,11 +112,7 @@ async def test_f17_an_emitter_under_a_lock_and_users_code_that_wants_it_do_not_w
                         ct.execute_nowait("work")
 
             threads = in_threads(emits, lambda: [LOG.warning("hi") for _ in range(300)])
-            for _ in range(600):
-                await asyncio.sleep(0.05)
-                if not any(thread.is_alive() for thread in threads):
-                    break
-            assert not any(thread.is_alive() for thread in threads)
+            await comes(lambda: not any(thread.is_alive() for thread in threads))
             await exp.flush()
             assert exp.counts.emitted == exp.counts.accounted >= 600
     finally:
@@ -198,9 +195,9 @@ async def test_f05_a_metric_that_meets_a_cancelled_task_is_dropped_and_nothing_e
             "x", capture="scope", custom_metrics={"a": Cancelled(), "b": Cancelled()}
         )
         with exp.scope():
-            for _ in range(8):
+            for number in range(1, 9):
                 ct.execute_nowait("work")
-                await asyncio.sleep(0.03)
+                await comes(lambda number=number: exp.counts.stored == number)
         assert (exp.state, exp.counts.stored, exp.health().restarts) == ("running", 8, 0)
         assert set(exp.health().errors) == {"a", "b"}
 

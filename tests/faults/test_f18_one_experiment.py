@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from faults.ledger import NAME
+from waiting import comes
 
 import crucible_telemetry as ct
 from crucible_telemetry.errors import StoreRefused
@@ -213,20 +214,22 @@ async def test_f18_roll_ups_that_cannot_be_kept_cost_no_event(tmp_path, caplog):
 
 
 async def test_f18_an_unforeseen_error_of_the_keep_itself_blames_nobody(tmp_path):
-    path, down = tmp_path / "runs.db", True
+    path, down, failed = tmp_path / "runs.db", True, 0
     with pytest.MonkeyPatch.context() as patch:
         async with three(path) as (_lab, exps):
             write = SqliteKeep._write
 
             def failing(self, change):
+                nonlocal failed
                 if down:
+                    failed += 1
                     raise ZeroDivisionError("the driver is confused")
                 return write(self, change)
 
             patch.setattr(SqliteKeep, "_write", failing)
             for exp in exps:
                 await emitted(exp, 10, 5)
-            await asyncio.sleep(0.5)
+            await comes(lambda: failed >= 2)
             down = False
             for exp in exps:
                 assert (await exp.flush()).complete

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 import servers
+from waiting import comes
 
 import crucible_telemetry as ct
 from crucible_telemetry.errors import StoreError, StoreUnavailable
@@ -117,14 +118,12 @@ async def test_f20_nothing_confirmed_is_lost_and_nothing_is_there_twice(server, 
         async with ct.Lab(url) as lab:
             exp = await lab.start_experiment("a", capture="scope")
             async with under_load(exp) as load:
-                await asyncio.sleep(0.5)
+                await comes(lambda: load.confirmed)
                 await FAULTS[fault](server, away_s)
                 confirmed = load.confirmed
-                for _ in range(600):  # it comes back by itself
-                    if load.confirmed > confirmed:
-                        break
-                    await asyncio.sleep(0.05)
-                await asyncio.sleep(0.3)
+                for _ in range(2):  # it comes back by itself, and stays
+                    again = load.confirmed
+                    await comes(lambda again=again: load.confirmed > again)
             assert (await exp.flush()).complete
             emitted = load.emitted
             assert exp.counts.stored == emitted
