@@ -65,7 +65,9 @@ async def read(path):
 
 
 def runs(damage):
-    return [tuple(map(int, re.findall(r"events (\d+) to (\d+)", line)[0])) for line in damage]
+    """The runs of events that lines name; there are lines without."""
+    found = [re.search(r"events (\d+) to (\d+)", line) for line in damage]
+    return [(int(run[1]), int(run[2])) for run in found if run]
 
 
 def covered(first, last, named):
