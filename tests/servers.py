@@ -19,6 +19,9 @@ from pathlib import Path
 
 from waiting import until
 
+GUARDED = "guarded"
+"""A role that does not exist until a test makes it, and whose password the server asks for."""
+
 
 class CannotStart(Exception):
     """No server here: why."""
@@ -71,6 +74,8 @@ class Postgres:
             os.chown(self.folder, pwd.getpwnam(self.user).pw_uid, -1)
         self.programs = self._programs()
         self._run("initdb", "-A", "trust", "-E", "utf8", "-U", "postgres", "-N", "-D", "data")
+        hba = self.folder / "data" / "pg_hba.conf"
+        hba.write_text(f"local all {GUARDED} scram-sha-256\n{hba.read_text()}")
         self.start()
         if timescale is not None:
             self._run(

@@ -219,8 +219,8 @@ def test_a_damaged_experiment_is_named_and_the_others_are_shown(lab):
     assert shown.exit_code == 1
     assert "21 events" in shown.stdout
     assert "base-" not in shown.stdout
-    assert "events 1 to 21: not as they were written" in shown.stderr
-    assert len(crucible("list", path).splitlines()) == 3
+    assert "events 1 to 21 are missing" in shown.stderr
+    assert len(ran("list", path).stdout.splitlines()) == 3
 
 
 def test_what_is_archived_or_restored_tells_how_far_it_is(lab, tmp_path):

@@ -16,6 +16,7 @@ from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.export.files import files_beside
 from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.stores.base import Where
+from crucible_telemetry.stores.postgres.address import shown
 
 Terms = Annotated[
     list[str] | None,
@@ -93,7 +94,7 @@ async def _show(
 def _tell(source: str, exp: Questions, summary: Summary, *, as_json: bool) -> None:
     is_file = isinstance(exp, Loaded)
     if as_json:
-        told = {"file": source} if is_file else {"lab": source, "state": exp.state.value}
+        told = {"file": source} if is_file else {"lab": shown(source), "state": exp.state.value}
         summed = {"id": exp.id, "experiment": exp.name, "summary": summary.to_dict()}
         print_json(told | summed)
         return

@@ -47,10 +47,13 @@ def viewed(url: str) -> Lab:
     return Lab(url, read_only=True)
 
 
-def written(url: str) -> Lab:
-    """The lab there, to be changed."""
-    check_lab(url)
-    return Lab(url)
+@asynccontextmanager
+async def written(url: str) -> AsyncIterator[Lab]:
+    """The lab there, to be changed; what its URL cannot tell is looked up first: to open it would make one."""
+    async with viewed(url):
+        pass
+    async with Lab(url) as lab:
+        yield lab
 
 
 def chosen(lab: Lab, wanted: str) -> Experiment:

@@ -8,27 +8,20 @@ from msgspec.structs import replace
 
 from crucible_telemetry.errors import StoreDamaged, StoreRefused
 from crucible_telemetry.events.columns import Columns
-from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.runtime.aside import AsideLoop
 from crucible_telemetry.stores.blocks import BlockInfo, digest, encoded
 from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup
-from crucible_telemetry.stores.postgres import rows, schema, writing
-from crucible_telemetry.stores.postgres.about import about, has_hypertable, licence_of
+from crucible_telemetry.stores.postgres import rows, writing
+from crucible_telemetry.stores.postgres.about import about, has_hypertable
+from crucible_telemetry.stores.postgres.address import Address
+from crucible_telemetry.stores.postgres.making import make_or_check
 from crucible_telemetry.stores.postgres.reading import all_kept
-from crucible_telemetry.stores.postgres.server import (
-    LONG_S,
-    Address,
-    Connection,
-    driver,
-    new_lock,
-)
+from crucible_telemetry.stores.postgres.server import LONG_S, Connection, driver, new_lock
 from crucible_telemetry.stores.seals import unsealed_rollup
 
 T = TypeVar("T")
 
 _TABLES: Final = ("words", "trials", "segments", "rollups", "event_rows")
-_MAKING: Final = 0x43525543
-"""The advisory lock under which tables are made: two labs may begin at once."""
 GHOST_S: Final = 1.0
 GHOST_LOOKS: Final = 20
 """How long, and how often meanwhile, a session that may be a dead process's is looked at."""
@@ -157,59 +150,9 @@ class PostgresKeep:
         return await self._call(self._reading, work)
 
     async def _opened(self, connection: Any) -> list[KeptExperiment]:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _MAKING)
-            await self._check_format(connection)
+        await make_or_check(connection, self._address)
         self._chunked = await has_hypertable(connection)
         return await all_kept(connection)
-
-    async def _check_format(self, connection: Any) -> None:
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self._address.quoted_schema}")
-        there = await connection.fetch(
-            "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace",
-            self._address.quoted_schema,
-        )
-        if not there:
-            return await _make(connection)
-        if ("keep",) not in map(tuple, there):
-            raise StoreRefused(self.url, f"schema {self._address.schema!r} is of another program")
-        await self._check_version(connection)
-        return None
-
-    async def _check_version(self, connection: Any) -> None:
-        found = await connection.fetchval("SELECT format FROM keep")
-        if found != schema.FORMAT:
-            way = (
-                "update the library"
-                if found > schema.FORMAT
-                else "archive it with the version of it"
-            )
-            raise StoreRefused(
-                self.url, f"has format {found}; this version reads {schema.FORMAT}: {way}"
-            )
-
-
-async def _make(connection: Any) -> None:
-    """Tables, and what TimescaleDB adds where it is there."""
-    await connection.execute(schema.TABLES)
-    licence = await licence_of(connection)
-    if licence is None or not await _tried(connection, schema.HYPERTABLE):
-        await connection.execute(schema.PLAIN)
-    elif licence == "timescale":
-        for statements in (schema.COMPRESSION, *schema.AGGREGATES):
-            await _tried(connection, statements)
-    await connection.execute(schema.EVENTS)
-
-
-async def _tried(connection: Any, statements: str) -> bool:
-    """Whether the server did it; events are kept all the same without."""
-    try:
-        async with connection.transaction():
-            await connection.execute(statements)
-    except driver().PostgresError as error:
-        log.warning("TimescaleDB: %s", error)
-        return False
-    return True
 
 
 async def _claimed(connection: Any, url: str, claim: writing.Claim, lock: int) -> KeptExperiment:

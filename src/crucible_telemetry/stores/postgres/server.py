@@ -1,4 +1,4 @@
-"""A PostgreSQL server as a keep sees it: where it is, connections that come back, errors as ours.
+"""A PostgreSQL server as a keep sees it: connections that come back, errors as ours.
 
 A keep's writing connection holds a session's advisory lock for as long as it lives, and an experiment says
 by whose lock it is written: the server lets go of it when the session dies, wherever its process was.
@@ -7,7 +7,6 @@ by whose lock it is written: the server lets go of it when the session dies, whe
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import anyio
 
@@ -18,10 +17,10 @@ from crucible_telemetry.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from crucible_telemetry.stores.postgres.address import Address
 
 T = TypeVar("T")
 
-SCHEMA: Final = "crucible"
 CONNECT_S: Final = 10.0
 COMMAND_S: Final = 60.0
 """A server that says nothing for so long is away."""
@@ -48,45 +47,16 @@ def driver() -> Any:
     return asyncpg
 
 
-class Address:
-    """A URL taken apart: what asyncpg is given, the schema, and what may be shown (no password).
-
-    ``postgresql://user:password@host:port/database?schema=name``; `schema` is our own, ``crucible`` by
-    default; the others are libpq's.
-    """
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        try:
-            given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        except ValueError as error:
-            raise ConfigurationError("url", f"{shown(url)}: {error}") from None
-        self.schema = dict(given).get("schema", SCHEMA)
-        if not self.schema or "\0" in self.schema:
-            raise ConfigurationError("url", f"{shown(url)}: schema has no name")
-        rest = urlencode([pair for pair in given if pair[0] != "schema"], quote_via=quote)
-        self.dsn = urlunsplit(parts._replace(scheme="postgresql", query=rest))
-        self.shown = shown(url)
-
-    @property
-    def quoted_schema(self) -> str:
-        """As an SQL identifier."""
-        return '"' + self.schema.replace('"', '""') + '"'
-
-
-def shown(url: str) -> str:
-    """The URL without its password, wherever it is written."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    pairs = [p for p in parse_qsl(parts.query, keep_blank_values=True) if "pass" not in p[0]]
-    netloc = user.partition(":")[0] + at + host
-    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(pairs, safe="/")))
-
-
 def translated(shown_url: str, error: Exception) -> StoreError:
     """An error of asyncpg or of the network as one of ours."""
     state = getattr(error, "sqlstate", None)
     said = f"{error}" or type(error).__name__
+    if isinstance(
+        error, ValueError
+    ):  # an option that libpq has and asyncpg reads otherwise, or not
+        return StoreRefused(shown_url, f"is no URL that asyncpg takes: {said}")
+    if isinstance(error, OSError):
+        return StoreUnavailable(shown_url, f"cannot be reached: {_in_words(error)}")
     if state is None or state.startswith(_AWAY):
         return StoreUnavailable(shown_url, said)
     if state.startswith("XX"):
@@ -94,6 +64,13 @@ def translated(shown_url: str, error: Exception) -> StoreError:
     if state == "23505":
         said = f"another lab writes the same experiment: {said}"
     return StoreRefused(shown_url, said)
+
+
+def _in_words(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    # What asyncio says names the address; only the system's own words may be without.
+    return f"{error}".partition("] ")[2] or f"{error}" or type(error).__name__
 
 
 class Connection:
@@ -119,6 +96,7 @@ class Connection:
                 errors.InterfaceError,
                 errors.InternalClientError,
                 OSError,
+                ValueError,
             ) as error:
                 ours = translated(self._address.shown, error)
                 if isinstance(ours, StoreUnavailable):

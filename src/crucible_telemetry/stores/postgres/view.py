@@ -6,6 +6,7 @@ from crucible_telemetry.errors import StoreRefused
 from crucible_telemetry.stores.blocks import BlockInfo
 from crucible_telemetry.stores.keeping import Change, KeptExperiment
 from crucible_telemetry.stores.postgres.keep import PostgresKeep
+from crucible_telemetry.stores.postgres.making import check
 from crucible_telemetry.stores.postgres.reading import all_kept
 
 
@@ -19,9 +20,7 @@ class PostgresView(PostgresKeep):
 
     async def _viewed(self, connection: Any) -> list[KeptExperiment]:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            if await connection.fetchval("SELECT to_regclass('keep')") is None:
-                raise StoreRefused(self.url, f"holds no lab in schema {self._address.schema!r}")
-            await self._check_version(connection)
+            await check(connection, self._address)
             return await all_kept(connection)
 
     async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
