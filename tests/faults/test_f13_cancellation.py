@@ -25,7 +25,7 @@ async def nothing_lost(exp, begun):
     assert counts.emitted == counts.stored
     assert sorted(await stored_numbers(exp)) == sorted(begun)
     assert not exp.open_spans()
-    assert not exp._collector._waiting
+    assert not exp._collector._queue
     names = Counter(event.event_name for event in await exp.events())
     assert names["work.start"] == names["work.stop"] + names["work.exception"] > 0
 
