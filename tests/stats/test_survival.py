@@ -14,10 +14,12 @@ from crucible_telemetry.stats import (
     Censored,
     kaplan_meier,
     log_rank,
+    one_sample_t,
     restricted_mean,
     restricted_mean_difference,
     success_by,
     survival_quantile,
+    welch_t,
 )
 
 RNG = np.random.default_rng(51)
@@ -83,9 +85,7 @@ def test_without_censoring_the_restricted_mean_is_a_mean(times, horizon):
     capped = np.minimum(times, horizon)
     assert result.estimate == pytest.approx(capped.mean(), rel=1e-9)
     if np.ptp(capped) > 1e-6:
-        half = (result.interval[1] - result.interval[0]) / 2
-        z = scipy_stats.norm.ppf(0.975)
-        assert half == pytest.approx(z * capped.std() / math.sqrt(len(times)), rel=1e-6)
+        assert result.interval == pytest.approx(one_sample_t(capped).interval, rel=1e-6)
     elif np.ptp(capped) == 0:
         assert result.notes
 
@@ -102,8 +102,31 @@ def test_the_difference_is_treatment_minus_control_with_both_variances():
     one, other = restricted_mean(ONE, 1.0), restricted_mean(OTHER, 1.0)
     result = restricted_mean_difference(ONE, OTHER, 1.0)
     assert result.estimate == pytest.approx(other.estimate - one.estimate)
-    reach = [(arm.interval[1] - arm.interval[0]) / 2 for arm in (one, other)]
-    assert (result.interval[1] - result.interval[0]) / 2 == pytest.approx(math.hypot(*reach))
+    errors = [
+        (arm.interval[1] - arm.estimate) / scipy_stats.t.ppf(0.975, *arm.df) for arm in (one, other)
+    ]
+    assert result.estimate / result.statistic == pytest.approx(math.hypot(*errors))
+
+
+@given(
+    st.lists(st.floats(0.01, 100), min_size=2, max_size=20),
+    st.lists(st.floats(0.01, 100), min_size=2, max_size=20),
+)
+def test_without_censoring_the_difference_of_restricted_means_is_welchs_t(control, treatment):
+    arms = [np.minimum(times, 60.0) for times in (control, treatment)]
+    expected = welch_t(*arms)
+    result = restricted_mean_difference(
+        *(Censored(times, [True] * len(times)) for times in (control, treatment)), 60.0
+    )
+    if min(map(np.ptp, arms)) > 1e-3:
+        assert result.p_value == pytest.approx(expected.p_value, rel=1e-6)
+        assert result.interval == pytest.approx(expected.interval, rel=1e-6, abs=1e-6)
+
+
+def test_an_arm_of_one_has_no_variance_of_its_own():
+    one = Censored([2.0], [True])
+    result = restricted_mean_difference(one, Censored([1.0, 3.0, 4.0], [True] * 3), 5.0)
+    assert result.df == pytest.approx((2,))
 
 
 def test_what_never_succeeds_counts_to_the_horizon():

@@ -21,6 +21,8 @@ from crucible_telemetry.stats.arguments import (
     share,
 )
 from crucible_telemetry.stats.inference import Inference, from_t
+from crucible_telemetry.stats.means import welch_df
+from crucible_telemetry.stats.moments import Moments
 from crucible_telemetry.stats.result import Alternative, Interval, Result, Told
 
 ASSUMPTION = "censoring is assumed to say nothing about the time to success"
@@ -139,11 +141,14 @@ def restricted_mean(
     confidence: float = 0.95,
     nan: NanPolicy = "error",
 ) -> Result:
-    """The mean of min(time to success, horizon): the area under the curve, Greenwood's variance."""
+    """The mean of min(time to success, horizon): the area under the curve, Greenwood's variance.
+
+    With n − 1 for n and Student's t: of times that are all known, exactly the t interval of their mean.
+    """
     ask, arm = Inference(confidence, alternative), _Restricted.of("sampled", sampled, horizon, nan)
     told: Told = {
         "test": "restricted mean",
-        "method": f"area under the Kaplan–Meier curve to {horizon:g}, normal",
+        "method": f"area under the Kaplan–Meier curve to {horizon:g}, Student's t",
         "estimand": f"mean of min(time to success, {horizon:g})",
         "estimate": arm.mean,
         "n": (arm.n,),
@@ -151,8 +156,10 @@ def restricted_mean(
     if arm.trouble or arm.variance == 0:
         reason = arm.trouble or "no success before the horizon, or all at one time"
         return ask.undecided(reason, arm.notes, **told | {"interval": (0.0, float(horizon))})
-    interval = ask.sides(ask.interval(arm.mean, math.sqrt(arm.variance)), (0.0, float(horizon)))
-    return ask.result(interval=interval, notes=(*arm.notes, ASSUMPTION), **told)
+    interval = ask.sides(
+        ask.interval(arm.mean, math.sqrt(arm.variance), arm.n - 1), (0.0, float(horizon))
+    )
+    return ask.result(df=(arm.n - 1,), interval=interval, notes=(*arm.notes, ASSUMPTION), **told)
 
 
 def restricted_mean_difference(
@@ -167,7 +174,9 @@ def restricted_mean_difference(
     """The difference of restricted means, to a horizon that both arms were followed to.
 
     Royston & Parmar, BMC Medical Research Methodology 13 (2013) 152. Arms with different time-outs are
-    compared to a horizon within both: what one arm was not watched for cannot become a difference.
+    compared to a horizon within both: what one arm was not watched for cannot become a difference. Greenwood's
+    variances with n − 1 for n and Satterthwaite's degrees of freedom: of times that are all known, exactly
+    Welch's t (with the normal instead it rejected 5.2 % at 150 values an arm, 6.2 % at 30).
     """
     ask = Inference(confidence, alternative)
     arms = [
@@ -176,7 +185,7 @@ def restricted_mean_difference(
     ]
     told: Told = {
         "test": "difference of restricted means",
-        "method": f"areas under the Kaplan–Meier curves to {horizon:g}, normal",
+        "method": f"areas under the Kaplan–Meier curves to {horizon:g}, Welch's t",
         "estimand": f"difference of mean min(time to success, {horizon:g}), treatment − control",
         "estimate": arms[1].mean - arms[0].mean,
         "n": (arms[0].n, arms[1].n),
@@ -186,7 +195,9 @@ def restricted_mean_difference(
     variance = arms[0].variance + arms[1].variance
     if reason or variance == 0:
         return ask.undecided(reason or "no variance before the horizon", notes, **told)
-    return from_t(ask, math.sqrt(variance), math.inf, notes=notes, **told)
+    varied = [Moments(a.n, a.mean, a.variance * a.n) for a in arms if a.variance > 0]
+    df = welch_df(*varied)
+    return from_t(ask, math.sqrt(variance), df, notes=notes, **told)
 
 
 class _Restricted(Struct, frozen=True):
@@ -210,7 +221,8 @@ class _Restricted(Struct, frozen=True):
         areas = np.diff(edges) * np.concatenate([[1.0], curve.survival[inside]])
         beyond = np.cumsum(areas[::-1])[::-1][1:]  # the area after each success
         increments = _greenwood(curve.at_risk[inside], curve.events[inside])
-        variance = float((beyond**2 * np.where(beyond > 0, increments, 0.0)).sum())
+        greenwood = float((beyond**2 * np.where(beyond > 0, increments, 0.0)).sum())
+        variance = greenwood * curve.n / max(curve.n - 1, 1)
         return cls(float(areas.sum()), variance, curve.n, "", notes)
 
 
