@@ -18,7 +18,7 @@ from crucible_telemetry.stats.quantiles import quantile as of_ordered, quantile_
 from crucible_telemetry.stats.rates import newcombe
 from crucible_telemetry.stats.ratios import ratio_difference
 from crucible_telemetry.stats.result import Result, number
-from crucible_telemetry.stats.survival import kaplan_meier, restricted_mean_difference
+from crucible_telemetry.stats.survival import ASSUMPTION, kaplan_meier, restricted_mean_difference
 
 _MEDIAN = 0.5
 _SKEWED = 0.2
@@ -220,9 +220,8 @@ def _by_order_statistics(design: Design) -> bool:
 
 def _restricted(design: Design, ask: Inference, horizon: float) -> Chosen:
     why = f"failures never succeed: the mean of min(time, {horizon:g} ms), the declared horizon"
-    simple = not (design.paired or design.crossed or design.repeated)
     curves = [kaplan_meier(times.censored(arm)) for arm in design.arms]
-    if simple or not all(curve.knows(horizon) for curve in curves):
+    if not all(curve.knows(horizon) for curve in curves):  # the result says which arm's does not
         first, second = (times.censored(arm) for arm in design.arms)
         return Chosen(
             restricted_mean_difference(
@@ -236,5 +235,11 @@ def _restricted(design: Design, ask: Inference, horizon: float) -> Chosen:
         )
     arms = tuple(arm.with_values(times.restricted(arm, horizon)) for arm in design.arms)
     chosen = _mean(replace(design, arms=arms), ask, "means")
+    result = with_notes(chosen.result, *pseudo_value_notes(design, horizon))
+    return Chosen(result, f"{why}; {chosen.why}")
+
+
+def pseudo_value_notes(design: Design, horizon: float) -> tuple[str, ...]:
+    """What stands for the times, and where some are censored what that assumes."""
     note = f"values are pseudo-values of min(time to success, {horizon:g} ms)"
-    return Chosen(with_notes(chosen.result, note), f"{why}; {chosen.why}")
+    return (note, ASSUMPTION) if times.any_censored(design) else (note,)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crucible_telemetry.compare import times
 from crucible_telemetry.compare.design import Arm, Design
-from crucible_telemetry.compare.method import Chosen, linearised
+from crucible_telemetry.compare.method import Chosen, linearised, pseudo_value_notes
 from crucible_telemetry.stats.arguments import Clustered
 from crucible_telemetry.stats.clusters import cr2_wald
 from crucible_telemetry.stats.inference import Inference, with_notes
@@ -53,8 +53,8 @@ def restricted_differ(design: Design, horizon: float, ask: Inference) -> Chosen:
         )
         return Chosen(found, why)
     arms = tuple(arm.with_values(times.restricted(arm, horizon)) for arm in design.arms)
-    note = f"values are pseudo-values of min(time to success, {horizon:g} ms)"
-    return _wald(replace(design, arms=arms), ask, f"{why}; {_CLUSTER}", note)
+    notes = pseudo_value_notes(design, horizon)
+    return _wald(replace(design, arms=arms), ask, f"{why}; {_CLUSTER}", *notes)
 
 
 def times_differ(design: Design) -> Chosen:
