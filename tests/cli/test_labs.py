@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import crucible_telemetry as ct
 from crucible_telemetry import cli
+from crucible_telemetry.errors import StoreDamaged
 from crucible_telemetry.runtime.headway import watched
 
 WIDE = 80
@@ -163,6 +164,19 @@ def test_sql_asks_a_file_of_events_too(lab, tmp_path):
     assert crucible("sql", out, query, "--csv").splitlines()[1] == "21,2.5,0.5"
 
 
+def test_a_bad_archive_leaves_no_lab_behind(lab, tmp_path):
+    path, _ = lab
+    folder, other = tmp_path / "archive", tmp_path / "other.db"
+    crucible("archive", path, "base", folder, "--format", "jsonl")
+    block = next((folder / "blocks").iterdir())
+    block.write_bytes(block.read_bytes()[:-1])
+    with pytest.raises(StoreDamaged, match="events 1 to 21"):
+        crucible("restore", other, folder)
+    with pytest.raises(ct.UnreadableFile, match="no archive is there"):
+        crucible("restore", other, tmp_path)
+    assert not other.exists()
+
+
 def test_an_archive_leaves_and_comes_back_and_what_is_archived_is_pruned(lab, tmp_path):
     pytest.importorskip("pyarrow", reason="the extra [parquet] is not installed")
     path, figures = lab
@@ -172,6 +186,9 @@ def test_an_archive_leaves_and_comes_back_and_what_is_archived_is_pruned(lab, tm
     told = json.loads(crucible("show", other, "base", "--json"))["summary"]
     assert told["latency"] == json.loads(json.dumps(figures["base"].to_dict()))["latency"]
     assert crucible("prune", path, "--older-than", "1d", "--yes").startswith("nothing to delete")
+    query = "select count(*), sum(cost_usd), (select count(*) from trials) from events"
+    assert crucible("sql", folder, query, "--csv") == crucible("sql", other, query, "--csv")
+    assert "latency" in crucible("show", folder)
     told = crucible("prune", path, "--older-than", "0.001s", "--dry-run")
     assert "1 experiment of 21 events would be deleted" in told
     assert "archived, ended over 0.001s ago" in told

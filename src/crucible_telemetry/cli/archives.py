@@ -8,10 +8,11 @@ import typer
 
 from crucible_telemetry.cli.labs import moment
 from crucible_telemetry.cli.output import Column, errors, print_rows, run, say
-from crucible_telemetry.cli.sources import Chosen, LabUrl, chosen, written
+from crucible_telemetry.cli.sources import Chosen, LabUrl, chosen, is_lab, written
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.lab import Lab
 from crucible_telemetry.lab.archiving import Pruned
+from crucible_telemetry.lab.restoring import verified
 from crucible_telemetry.metrics.rollups import DAY_S
 
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": DAY_S, "w": 7 * DAY_S}
@@ -59,6 +60,8 @@ def restore(
 
 
 async def _restore(url: str, archive_url: str, *, new_id: bool) -> str:
+    if not is_lab(url):  # a bad archive leaves no empty lab
+        await verified(archive_url)
     async with Lab(url) as lab:
         try:
             one = await lab.restore(archive_url, on_existing="new" if new_id else "error")

@@ -17,7 +17,13 @@ _NUMBERS = ("int", "uint", "float", "double", "decimal")
 
 
 def sql(
-    source: Annotated[str, typer.Argument(metavar="LAB|FILE", help="A lab, or a file of events.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAB|FILE|ARCHIVE",
+            help="A lab, a file of events, or an archive: folder, s3://…",
+        ),
+    ],
     query: Annotated[
         str,
         typer.Argument(

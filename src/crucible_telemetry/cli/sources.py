@@ -1,4 +1,4 @@
-"""Where a command reads from: files that were written, or experiments of a lab's file or server."""
+"""Where a command reads from: files and archives that were written, or experiments of a lab's file or server."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +12,7 @@ from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.experiment.loaded import load
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.lab import Lab
+from crucible_telemetry.lab.sources import is_archive, read_in
 
 SQLITE: Final = b"SQLite format 3\0"
 """How a lab's file begins (sqlite.org, "Database File Format")."""
@@ -26,7 +27,7 @@ Chosen = Annotated[
 def is_lab(source: str) -> bool:
     """Whether it is a server, or a file of a lab."""
     if "://" in source:
-        return True
+        return not is_archive(source)
     try:
         with Path(source).open("rb") as file:
             return file.read(len(SQLITE)) == SQLITE
@@ -81,11 +82,18 @@ def ids(experiments: Sequence[Questions]) -> str:
 async def opened(
     sources: Sequence[str], experiment: str | None = None
 ) -> AsyncIterator[list[Questions]]:
-    """Of ``LAB [EXPERIMENT…]`` those named, all when none is; of ``FILE…`` one each (`experiment`: which)."""
+    """Of ``LAB [EXPERIMENT…]`` those named, all when none is; of ``FILE|ARCHIVE…`` one each (`experiment`: which)."""
     first, *names = sources
     if not is_lab(first):
-        yield [await load(source, experiment=experiment) for source in sources]
+        yield [await _read(source, experiment) for source in sources]
         return
     async with viewed(first) as lab:
         wanted = [*names, *([] if experiment is None else [experiment])]
         yield [chosen(lab, name) for name in wanted] or list(lab.list_experiments())
+
+
+async def _read(source: str, experiment: str | None) -> Questions:
+    if not is_archive(source):
+        return await load(source, experiment=experiment)
+    (found,) = await read_in([source], Lab)
+    return found

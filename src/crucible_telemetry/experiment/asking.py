@@ -11,7 +11,7 @@ from crucible_telemetry.collect.spec import State
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.experiment.taking import table_of
 from crucible_telemetry.export import relations
-from crucible_telemetry.export.relations import EVENTS, EXPERIMENTS, TRIALS, EventTable
+from crucible_telemetry.export.relations import EVENTS, EXPERIMENTS, TRIALS, event_batch
 from crucible_telemetry.export.result import QueryResult
 from crucible_telemetry.export.sql import Made, Parameters, Relation, answered
 from crucible_telemetry.export.walk import Walk
@@ -26,16 +26,15 @@ async def ask(
 ) -> QueryResult:
     """The answer to a query over ``events``, ``trials`` and ``experiments`` as they are at this moment."""
     walks = [await one._moment(Wishes()) for one in experiments]
-    tables = [table_of(one, await one._known_trials()) for one in experiments]
+    tables = [table_of(one, await one._joined_trials()) for one in experiments]
     rows = [
         _told(one) | {"events": walk.last_seq, "trials": len(table.records)}
         for one, walk, table in zip(experiments, walks, tables, strict=True)
     ]
-    sources = list(zip(experiments, walks, strict=True))
     trials = pa.Table.from_batches([relations.trial_batch(table) for table in tables], TRIALS)
     described = pa.Table.from_batches([relations.table_of(rows, EXPERIMENTS)])
     given = [
-        Relation("events", EVENTS, partial(_events, sources)),
+        Relation("events", EVENTS, partial(_events, walks)),
         Relation("trials", TRIALS, partial(_ready, trials)),
         Relation("experiments", EXPERIMENTS, partial(_ready, described)),
     ]
@@ -54,13 +53,10 @@ def _told(one: Questions) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def _events(
-    sources: Sequence[tuple[Questions, Walk]], names: Sequence[str]
-) -> AsyncGenerator[Made, None]:
-    for one, walk in sources:
-        table = EventTable(one._reading.source[1])
+async def _events(walks: Sequence[Walk], names: Sequence[str]) -> AsyncGenerator[Made, None]:
+    for walk in walks:
         async for some in walk.parts():
-            yield partial(table.batch, some, names)
+            yield partial(event_batch, some, names)
 
 
 async def _ready(table: pa.Table, names: Sequence[str]) -> AsyncGenerator[Made, None]:

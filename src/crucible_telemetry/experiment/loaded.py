@@ -51,6 +51,7 @@ class Loaded(Questions):
         self._trials: list[TrialRecord] | None = None
         self._trials_path, self._max_line_bytes = trials, max_line_bytes
         self._in_trials = loader.in_trials
+        self._number_of = loader.trial_number
 
     def __repr__(self) -> str:
         return f"<Loaded {self.id} from {self.path!r}>"
@@ -82,6 +83,13 @@ class Loaded(Questions):
             limit = self._max_line_bytes
             self._trials = [] if file is None else await read_trials(file, self.id, limit)
         return list(self._trials)
+
+    async def _joined_trials(self) -> list[TrialRecord]:
+        """The trials under the numbers that their events have here: a file of events has none."""
+        return [
+            replace(one, number=self._number_of(one) or Trials.new_number())
+            for one in await self._known_trials()
+        ]
 
     @property
     def _trials_file(self) -> Path | None:
@@ -156,51 +164,70 @@ async def load(
     `UnreadableFile` names the line that is no event, the rows of a table that are not as they were written, and refuses what outgrows its limits.
     """
     options = {} if metrics_config is None else {"metrics_config": metrics_config}
-    if table_kind(Path(path)) is not None:
-        await ready(READING, "path")
     filling = _Filling(Path(path), experiment, options)
-    for count, (number, line) in enumerate(read_lines(path, max_line_bytes)):
-        if count % _LINES_AT_ONCE == 0:
-            await checkpoint()
-        filling.add(number, line)
+    await _fill(filling, path, max_line_bytes)
     beside = None if trials is None else Path(trials)
-    loaded = Loaded(fspath(path), filling.done(), beside, max_line_bytes)
+    loaded = Loaded(fspath(path), filling.one(), beside, max_line_bytes)
     if trials is not None:
         await loaded.trials()
     return loaded
 
 
-class _Filling:
-    """A loader that is made when the first line says whose events these are."""
+async def load_every(path: str | PathLike[str]) -> list[Loaded]:
+    """`load` for each of the experiments that a file holds."""
+    filling = _Filling(Path(path), None, {}, every=True)
+    await _fill(filling, path, MAX_LINE_BYTES)
+    return [Loaded(fspath(path), one, None, MAX_LINE_BYTES) for one in filling.all()]
 
-    def __init__(self, path: Path, wanted: str | None, options: dict[str, Any]) -> None:
-        self._path, self._wanted, self._options = path, wanted, options
-        self._loader: Loader | None = None
+
+async def _fill(filling: "_Filling", path: str | PathLike[str], max_line_bytes: int) -> None:
+    if table_kind(Path(path)) is not None:
+        await ready(READING, "path")
+    for count, (number, line) in enumerate(read_lines(path, max_line_bytes)):
+        if count % _LINES_AT_ONCE == 0:
+            await checkpoint()
+        filling.add(number, line)
+
+
+class _Filling:
+    """Loaders, each made when a line is the first of its experiment: one, unless `every` is to be read."""
+
+    def __init__(
+        self, path: Path, wanted: str | None, options: dict[str, Any], *, every: bool = False
+    ) -> None:
+        self._path, self._wanted, self._options, self._every = path, wanted, options, every
+        self._loaders: dict[str, Loader] = {}
         self._seen: dict[str, None] = {}
 
     def add(self, number: int, line: Any) -> None:
-        """Take a line if it is of the experiment wanted."""
+        """Take a line if it is of an experiment that is wanted."""
         own = line.experiment_id or self._stem
         self._seen[own] = None
         if self._wanted not in (None, own):
             return
-        if self._loader is None:
-            self._loader = self._made(own, line.experiment_name, line)
-        elif self._loader.reader.experiment_id != own:
-            raise UnreadableFile(
-                str(self._path), number, f"it holds {self._ids()}: choose one, experiment="
-            )
-        self._loader.add(number, line)
+        loader = self._loaders.get(own)
+        if loader is None:
+            if self._loaders and not self._every:
+                raise UnreadableFile(
+                    str(self._path), number, f"it holds {self._ids()}: choose one, experiment="
+                )
+            loader = self._loaders[own] = self._made(own, line.experiment_name, line)
+        loader.add(number, line)
 
-    def done(self) -> Loader:
+    def one(self) -> Loader:
         """The filled loader; without a line an empty one."""
-        if self._loader is None and self._wanted is not None and self._seen:
+        if not self._loaders and self._wanted is not None and self._seen:
             raise UnreadableFile(
                 str(self._path), None, f"no experiment {self._wanted!r}; it holds {self._ids()}"
             )
-        loader = self._loader or self._made(self._wanted or self._stem, "", None)
-        loader.flush()
-        return loader
+        return self.all()[0]
+
+    def all(self) -> list[Loader]:
+        """All loaders, filled."""
+        found = list(self._loaders.values()) or [self._made(self._wanted or self._stem, "", None)]
+        for loader in found:
+            loader.flush()
+        return found
 
     def _ids(self) -> str:
         return ", ".join(map(repr, list(self._seen)[:10]))

@@ -69,6 +69,10 @@ class Questions(Frames):
         """Trials for a file beside that of events."""
         return await self.trials()
 
+    async def _joined_trials(self) -> list[TrialRecord]:
+        """Trials under the numbers that stand in the columns of events."""
+        return await self._known_trials()
+
     @property
     def name(self) -> str:
         """The experiment's name; ids tell those of one name apart."""

@@ -47,6 +47,16 @@ class Depot(Protocol):
         ...
 
 
+async def depot_at(url: str | os.PathLike[str], storage: Mapping[str, Any] | None = None) -> Depot:
+    """`depot_of`, in a thread: a client of object stores takes its time to be imported."""
+    return await to_thread.run_sync(depot_of, url, storage)
+
+
+def is_bucket(url: str) -> bool:
+    """Whether it is the URL of an object store."""
+    return url.partition("://")[0] in BUCKETS and "://" in url
+
+
 def depot_of(url: str | os.PathLike[str], storage: Mapping[str, Any] | None = None) -> Depot:
     """The depot of a path, ``file://``, ``s3://bucket/prefix``, ``gs://`` or ``az://`` URL.
 

@@ -10,6 +10,7 @@ from msgspec.structs import astuple
 from crucible_telemetry.collect.figures import base_flags
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.reader import ExperimentReader
+from crucible_telemetry.collect.trials import TrialRecord
 from crucible_telemetry.events.columns import (
     DTYPES,
     MISSING,
@@ -131,6 +132,10 @@ class Loader:
     def in_trials(self) -> bool:
         """Whether some event says of which item it is."""
         return any(item is not None for item, *_ in self._trials)
+
+    def trial_number(self, record: TrialRecord) -> int:
+        """The number of the trial of this identity; 0 where no event was emitted in it."""
+        return self._trials.get(tuple(getattr(record, field) for field in _IDENTITY), 0)
 
     def _counted_as(self, whole: bool, name: str, *counted: Any) -> int:  # noqa: FBT001 - a value
         if whole:  # all columns are there, so what is not said does not hold

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from crucible_telemetry.collect.read_back import FIGURES
-from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.events.columns import TOKENS, Columns
 from crucible_telemetry.events.event import GENERIC_SHAPE, IDENTITY, CategoryField, Event
 from crucible_telemetry.events.fields import FIELDS, read_fields
@@ -63,24 +62,18 @@ EXPERIMENTS: Final = pa.schema({
 """The relation ``experiments``."""
 
 
-class EventTable:
-    """The events of one experiment as record batches of chosen columns."""
-
-    def __init__(self, reader: ExperimentReader) -> None:
-        self._reader = reader
-
-    def batch(self, some: Slice, names: Sequence[str]) -> pa.RecordBatch:
-        """The rows of a slice (at least one) with these columns."""
-        wanted = frozenset(names)
-        told = wanted & TOLD - _carried(some)
-        columns = together([(some.columns, some.rows)])
-        seqs = self._reader.seqs(some.columns, some.rows)
-        found = stored(self._reader, columns, seqs, told) | _placed(columns, wanted)
-        if missing := wanted - told - _PLACED:
-            found |= _decoded(some, missing)
-        schema = pa.schema([EVENTS.field(name) for name in names])
-        arrays = [_as_type(found.get(field.name), field.type, len(some.rows)) for field in schema]
-        return pa.record_batch(arrays, schema=schema)
+def event_batch(some: Slice, names: Sequence[str]) -> pa.RecordBatch:
+    """The rows of a slice (at least one) as a record batch of chosen columns."""
+    wanted = frozenset(names)
+    told = wanted & TOLD - _carried(some)
+    columns = together([(some.columns, some.rows)])
+    seqs = some.reader.seqs(some.columns, some.rows)
+    found = stored(some.reader, columns, seqs, told) | _placed(columns, wanted)
+    if missing := wanted - told - _PLACED:
+        found |= _decoded(some, missing)
+    schema = pa.schema([EVENTS.field(name) for name in names])
+    arrays = [_as_type(found.get(field.name), field.type, len(some.rows)) for field in schema]
+    return pa.record_batch(arrays, schema=schema)
 
 
 _PLACED: Final = frozenset({"time", "trial"})

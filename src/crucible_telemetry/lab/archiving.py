@@ -23,7 +23,7 @@ from crucible_telemetry.errors import (
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.experiment.taking import table_of
-from crucible_telemetry.export.depots import depot_of
+from crucible_telemetry.export.depots import depot_at
 from crucible_telemetry.export.environment import environment
 from crucible_telemetry.export.manifest import Manifest
 from crucible_telemetry.export.packing import Moment, Packer
@@ -96,7 +96,7 @@ class Archiving(Restoring):
         experiment = self.get_experiment(experiment_id)
         experiment._check_kept("archive")
         experiment._life.after("archive")
-        packer = self._packer(experiment, url, format, storage)
+        packer = await self._packer(experiment, url, format, storage)
         around = await to_thread.run_sync(environment)
         moment = await self._moment_of(experiment, around)
         manifest = await _packed(packer, moment)
@@ -104,11 +104,11 @@ class Archiving(Restoring):
         experiment._life.move("archive", wall_us(), monotonic_ns())
         return manifest
 
-    def _packer(
+    async def _packer(
         self, experiment: Experiment, url: str | os.PathLike[str], kind: str, storage: Storage
     ) -> Packer:
         store, reader = experiment._reading.source
-        return Packer(depot_of(url, storage), store, reader, kind)
+        return Packer(await depot_at(url, storage), store, reader, kind)
 
     async def _moment_of(self, experiment: Experiment, around: dict[str, Any]) -> Moment:
         """What an experiment is now, with everything that was emitted so far."""
@@ -152,7 +152,7 @@ class Archiving(Restoring):
                 "every", f"experiment {experiment_id!r} has checkpoints already"
             )
         around = await to_thread.run_sync(environment)
-        packer = self._packer(experiment, url, format, storage)
+        packer = await self._packer(experiment, url, format, storage)
         taking = Checkpoints(packer, partial(self._moment_of, experiment, around))
         manifest = await taking.take()
         if period_s is not None and experiment.state in LIVING:

@@ -6,19 +6,23 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.plan import TrialPlan, order_trials
 from crucible_telemetry.collect.pricelist import Own, estimate
 from crucible_telemetry.collect.spec import State
 from crucible_telemetry.compare import Comparison
 from crucible_telemetry.compare.run import asked, compare
-from crucible_telemetry.errors import ConfigurationError, LabClosed, UnknownExperiment
+from crucible_telemetry.errors import ConfigurationError, LabClosed, QueryError, UnknownExperiment
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.experiment.querying import MEMORY_BYTES, query_experiments
+from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.experiment.together import export_together
 from crucible_telemetry.export.result import QueryResult
 from crucible_telemetry.lab.options import arms_of, listed
 from crucible_telemetry.lab.records import Record
+from crucible_telemetry.lab.sources import Source, read_in
 from crucible_telemetry.metrics.figures import Summary
 from crucible_telemetry.stores.base import Where
 
@@ -213,16 +217,26 @@ class Registry:
         parameters: Sequence[Any] | Mapping[str, Any] | None = None,
         *,
         experiments: Iterable[str] | None = None,
+        files: Iterable[Source] | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        timeout_s: float | None = None,
     ) -> QueryResult:
         """The answer to one SQL query (DuckDB, extra ``[sql]``) over these experiments, by id, or over all.
+
+        `files`: exported files (Parquet, Arrow, JSON Lines, CSV) and archives (folders, or URLs as `restore` takes
+        them), read into memory and verified; without `experiments` these alone are asked.
 
         ``events`` has a column for each field of `Event` (`time` is a UTC timestamp; `fields`,
         `measurements`, `metadata` are JSON: ``metadata->>'prompt_id'``), ``trials`` their records with
         ``scores['correct']`` as numbers, ``experiments`` one row each. ``$1`` or ``$name`` in the query
         stand for `parameters`. It sees what was emitted before the call, and reads only: anything but a
-        query, and any file, is refused (`QueryError`), as is what needs more than `memory_bytes`.
+        query, and any file, is refused (`QueryError`), as is what needs more than `memory_bytes` or `timeout_s`.
         """
-        chosen = self._experiments if experiments is None else listed("experiments", experiments)
-        those = [self.get_experiment(one) for one in chosen]
-        return await query_experiments(those, query, parameters, memory_bytes)
+        chosen = [] if files is not None else list(self._experiments)
+        if experiments is not None:
+            chosen = listed("experiments", experiments)
+        those: list[Questions] = [self.get_experiment(one) for one in chosen]
+        those += await read_in(files or (), type(self))
+        with anyio.move_on_after(timeout_s):
+            return await query_experiments(those, query, parameters, memory_bytes)
+        raise QueryError("sql", f"it took more than {timeout_s:g} s")

@@ -13,7 +13,8 @@ from crucible_telemetry.collect.spec import State
 from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.errors import ConfigurationError, CrucibleError, UnreadableFile
 from crucible_telemetry.experiment import Experiment
-from crucible_telemetry.export.depots import depot_of
+from crucible_telemetry.export.depots import depot_at
+from crucible_telemetry.export.manifest import Manifest
 from crucible_telemetry.export.unpacking import Archive
 from crucible_telemetry.lab.durable import here
 from crucible_telemetry.lab.records import Record, at_rest, packed, spec_of, trial_of, unpacked
@@ -67,7 +68,7 @@ class Restoring(Starting):
             raise ConfigurationError(
                 "on_existing", f"want one of {', '.join(ON_EXISTING)}, not {on_existing!r}"
             )
-        archive = Archive(depot_of(url, storage))
+        archive = Archive(await depot_at(url, storage))
         manifest = await archive.open()
         experiment_id = manifest.id
         if experiment_id in self._experiments and on_existing == "new":
@@ -122,6 +123,20 @@ class Restoring(Starting):
         finally:
             self._durable.writer.members.pop(kept.id, None)
             kept.news = None
+
+
+async def verified(url: str | os.PathLike[str], storage: Storage = None) -> Manifest:
+    """Read all of an archive without keeping anything; raises what `Restoring.restore` would."""
+    archive = Archive(await depot_at(url, storage))
+    manifest = await archive.open()
+    data, _ = await archive.experiment()
+    _, reader = _known(archive, manifest.id, data)
+    _know_trials(archive, reader.trials, tuple(await archive.trials()))
+    async for _ in archive.blocks():
+        """Each is decoded and looked through."""
+    await archive.verify()
+    archive.check()
+    return manifest
 
 
 def _known(archive: Archive, experiment_id: str, data: bytes) -> tuple[Record, ExperimentReader]:
