@@ -101,7 +101,7 @@ def test_every_public_method_says_what_it_does(name):
 
 
 FOR_STORES = {
-    "Columns", "LabClosed", "MemoryStore", "Page", "Position", "Query", "SequenceGap", "Store", "StoreDamaged",
+    "Columns", "LabClosed", "MemoryStore", "Page", "Position", "Query", "QueryError", "SequenceGap", "Store", "StoreDamaged",
     "StoreHealth", "StoreReader", "StoreRefused", "StoreUnavailable", "Where", "decode", "digest", "encode",
     "following", "matches", "taken",
 }  # fmt: skip

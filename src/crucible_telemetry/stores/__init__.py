@@ -5,14 +5,15 @@ What is needed to write a store of one's own is importable from here; `base` say
 `Store`, `StoreReader`: the port, and what explains rows · `Columns`: rows as they come · `Query`, `Where`,
 `matches`, `Position`, `Page`: how one asks, what is answered · `MemoryStore`: a store to begin from ·
 `following`, `taken`: the rows that are new, the rows at some positions · `encode`, `decode`, `digest`: rows as
-bytes, for any process · `StoreUnavailable`, `StoreRefused`, `StoreDamaged`, `SequenceGap`, `LabClosed`: what a
-store raises · `StoreHealth`: what `Experiment.health` says of one.
+bytes, for any process · `StoreUnavailable`, `StoreRefused`, `StoreDamaged`, `SequenceGap`, `LabClosed`, `QueryError`:
+what a store raises · `StoreHealth`: what `Experiment.health` says of one.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from crucible_telemetry.errors import (
     LabClosed,
+    QueryError,
     SequenceGap,
     StoreDamaged,
     StoreRefused,
@@ -43,7 +44,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "Columns", "LabClosed", "MemoryStore", "Page", "Position", "Query", "SequenceGap", "Store", "StoreDamaged",
+    "Columns", "LabClosed", "MemoryStore", "Page", "Position", "Query", "QueryError", "SequenceGap", "Store", "StoreDamaged",
     "StoreHealth", "StoreReader", "StoreRefused", "StoreUnavailable", "Where", "decode", "digest", "encode",
     "following", "matches", "taken",
 ]  # fmt: skip
