@@ -103,8 +103,16 @@ async def test_a_result_draws_itself(lab, tmp_path):
     pytest.importorskip("matplotlib", reason="plot() needs the extra [plot]")
     found = await lab.compare_experiments(await two(lab), metric="latency_ms")
     figure = found.plot()
-    assert figure.axes[0].get_xlabel().startswith("latency_ms (ms)")
+    assert figure.axes[0].get_xlabel() == "treatment − control\nlatency_ms (ms)"
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "mean of successes alone",
+        "p99",
+        "p95",
+        "p90",
+        "p50",
+    ][1:]
     assert len(figure.axes[1].get_lines()) == 2
+    assert figure.axes[1].get_ylabel() == "share succeeded by then"
     figure.savefig(tmp_path / "x.png")
 
 

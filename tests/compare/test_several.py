@@ -86,3 +86,20 @@ async def test_partly_common_items_and_ratios_are_clusters_for_walds_test(lab):
     assert ratio.best[0].estimate == pytest.approx(
         ratio.arms[0].value - min(arm.value for arm in ratio.arms[1:])
     )
+
+
+async def test_several_arms_are_drawn_by_pairs_beside_a_curve_each(lab):
+    pytest.importorskip("matplotlib", reason="plot() needs the extra [plot]")
+    ids, _ = await three(lab, same=True)
+    found = await lab.compare_experiments(ids, metric="score.s")
+    left, right = found.plot().axes
+    names = [text.get_text() for text in left.get_yticklabels()]
+    assert names == ["arm1 → arm2", "arm0 → arm2", "arm0 → arm1"]
+    assert "all pairs together" in left.get_title(loc="left")
+    assert {line.get_label() for line in right.get_lines()} == {"arm0", "arm1", "arm2"}
+    assert len({line.get_color() for line in right.get_lines()}) == 3
+    assert "hold together (Bonferroni)" in str(found)
+    assert "score.s: any arm" in str(found)
+    times = await lab.compare_experiments(ids, metric="latency_ms")
+    assert times.plot().axes[1].get_ylabel() == "share succeeded by then"
+    assert "undefined" not in str(times)

@@ -41,11 +41,12 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Curve(Struct, frozen=True, eq=False):
-    """An arm's share at or below each value (times: succeeded by then), for drawing; thinned to 1,000 steps."""
+    """An arm's share at or below each value (`of_successes`: succeeded by then), for drawing; 1,000 steps at most."""
 
     name: str
     values: tuple[float, ...]
     shares: tuple[float, ...]
+    of_successes: bool = False
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -146,7 +147,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
         return [head, *(_arm_row(arm) for arm in self.arms)]
 
     def _result_rows(self) -> Iterator[tuple[str, list[str]]]:
-        yield "primary", _row(self.metric, self.primary.result)
+        yield "primary", _row(f"{self.metric}: any arm" if self.pairs else self.metric, self.result)
         for finding in self.pairs:
             yield "pair", _row(" → ".join(finding.result.arms), finding.result, finding.p_adjusted)
         for result in (*self.best, *self.quantiles, *self.beside):
@@ -177,7 +178,7 @@ def _row(name: str, result: Result, p_adjusted: float = math.nan) -> list[str]:
     known = not math.isnan(low)
     return [
         name,
-        number(result.estimate),
+        number(result.estimate) if known or not math.isnan(result.estimate) else "",
         f"{number(low)} to {number(high)}" if known else "",
         p_text(result.p_value).removeprefix("p = ").removeprefix("p "),
         p_text(p_adjusted).removeprefix("p = ").removeprefix("p "),

@@ -298,4 +298,6 @@ def _curve(arm: Arm, curve: SurvivalCurve | None) -> Curve:
         values = np.sort(arm.values)
         shares = np.arange(1, len(values) + 1) / len(values)
     at = np.unique(np.linspace(0, max(len(values) - 1, 0), min(len(values), _STEPS)).astype(int))
-    return Curve(arm.name, tuple(values[at].tolist()), tuple(shares[at].tolist()))
+    return Curve(
+        arm.name, tuple(values[at].tolist()), tuple(shares[at].tolist()), curve is not None
+    )

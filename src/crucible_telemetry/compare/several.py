@@ -16,7 +16,7 @@ from crucible_telemetry.compare.method import Chosen, two_arms
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.stats.arms import friedman, welch_anova
 from crucible_telemetry.stats.corrections import holm
-from crucible_telemetry.stats.inference import Inference
+from crucible_telemetry.stats.inference import Inference, with_notes
 from crucible_telemetry.stats.multiple import dunnett, games_howell, hsu_mcb
 from crucible_telemetry.stats.rates import chi_square
 from crucible_telemetry.stats.result import Result
@@ -124,11 +124,15 @@ def _pairs(design: Design, wanted: Wanted) -> tuple[tuple[Chosen, float], ...]:
     ]
     confidence = 1 - (1 - wanted.ask.confidence) / len(places)
     ask = Inference(confidence, wanted.ask.alternative)
+    note = (
+        f"intervals of pairs at {100 * confidence:.4g} %, so that all {len(places)} hold together (Bonferroni); "
+        "Holm's adjusted p is sharper, so an interval may hold 0 where it is significant"
+    )
     found = []
     for i, j in places:
         one = _pair(design, (i, j), wanted, ask)
         names = (design.arms[i].name, design.arms[j].name)
-        found.append(Chosen(replace(one.result, arms=names), one.why))
+        found.append(Chosen(with_notes(replace(one.result, arms=names), note), one.why))
     known = [one.result.p_value for one in found if not math.isnan(one.result.p_value)]
     adjusted = iter(holm(known).tolist())
     return tuple(
