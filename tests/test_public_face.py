@@ -28,7 +28,7 @@ ON_AN_EXPERIMENT = {
 ON_A_LAB = {
     "archive", "calculate_metrics", "checkpoint", "cleanup", "close", "compare_experiments", "estimate_cost", "experiment",
     "export", "export_multiple", "get_experiment", "is_paused", "list_experiments", "open", "pause_experiment", "prune",
-    "reopen_experiment", "restore", "resume_experiment", "sql", "start_experiment", "state", "stop_experiment",
+    "refresh", "reopen_experiment", "restore", "resume_experiment", "sql", "start_experiment", "state", "stop_experiment",
     "tree", "trials", "unheard",
 }  # fmt: skip
 ON_A_FILE = {

@@ -72,8 +72,11 @@ class Experiment(Questions, Archives):
         if self._custom.streams:
             collector.follow(self._custom.tell)
 
-    def _rest(self) -> None:
+    def _rest(self, life: Life, collector: Collector) -> None:
         """It has ended in an earlier process, or runs in another: nothing of it is to be done here."""
+        if collector is not self._collector:  # what was written of it since
+            self._life = life
+            self._adopt(collector.reader.spec, collector)
         self._looking_back = LookingBack(self._collector)
         self._exported = True
         self._released.set()

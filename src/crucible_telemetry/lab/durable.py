@@ -238,7 +238,14 @@ class Durable:
     async def open(self) -> list[Found]:
         """What is there, in the order it was started; what is damaged of it is told of."""
         OPEN.add(self.owner.lab)
-        return [Found(kept, record_of(kept, self.owner)) for kept in await self.keep.open()]
+        return self._found(await self.keep.open())
+
+    async def look(self) -> list[Found]:
+        """The same, as it is now."""
+        return self._found(await self.keep.look())
+
+    def _found(self, kept: list[KeptExperiment]) -> list[Found]:
+        return [Found(one, record_of(one, self.owner)) for one in kept]
 
     async def claim(self, store: KeptStore, record: Record, command: str) -> None:
         """Put a record of this lab in the place of the one it knows, when nobody has written another since.

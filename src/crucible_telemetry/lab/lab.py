@@ -12,6 +12,7 @@ import anyio
 
 from crucible_telemetry import process
 from crucible_telemetry.collect.pricelist import read_prices
+from crucible_telemetry.collect.spec import LIVING
 from crucible_telemetry.errors import (
     ConfigurationError,
     LabClosed,
@@ -20,7 +21,7 @@ from crucible_telemetry.errors import (
 )
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.lab.archiving import Archiving
-from crucible_telemetry.lab.durable import Durable, keep_of
+from crucible_telemetry.lab.durable import Durable, Found, keep_of
 from crucible_telemetry.lab.leaving import CloseReport, outlasted
 from crucible_telemetry.lab.options import LATER_VERBS, check_lab
 from crucible_telemetry.lab.starting import BACKOFF, RESTARTS
@@ -29,6 +30,7 @@ from crucible_telemetry.lab.unheard import Unheard
 from crucible_telemetry.runtime.children import ChildSpec, Node
 from crucible_telemetry.runtime.loops import LoopHandle, RootTask, spawn_root
 from crucible_telemetry.runtime.supervisor import Supervisor
+from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.own import factory_of
 
 LEAVE_S: Final = 0.5
@@ -54,8 +56,8 @@ class Lab(Archiving):
     (extra ``[prices]``) at the event's own time. False prices nothing. Nobody knows: the call is
     `unpriced`. An experiment may be given prices of its own.
 
-    `read_only`: what a file or server holds is read as it is at the opening, while another process may be
-    writing it; nothing there is made or changed, and starting, stopping or deleting is `LabClosed`.
+    `read_only`: what a file or server holds is read as it is at the opening, or the last `refresh`, while
+    another process may be writing it; nothing there is made or changed, and starting, stopping or deleting is `LabClosed`.
 
     `on_damage`: what reading does where something is not there as it was written. ``"raise"``: `StoreDamaged`
     names the events. ``"skip"``: they are left out and named, in the log, `Experiment.health` (``store.damage``)
@@ -151,6 +153,44 @@ class Lab(Archiving):
         except BaseException:
             await self.close()
             raise
+
+    async def refresh(self) -> None:
+        """See what others have added, written and deleted since this lab was opened, or was refreshed.
+
+        Experiments that run elsewhere, or have, are then as they are now on the file or server, in the handles
+        given out before too. A question that is being answered meanwhile may have to be asked again. What
+        runs here is as it is, and a lab in memory has no others: nothing to do.
+        """
+        if self.state != "open":
+            raise LabClosed("refresh", self.state)
+        if self._durable is None:
+            return
+        async with self._going_on:
+            before = {*self._experiments}
+            there = await self._durable.look()
+            for one in {*self._found_records} & before - {found.kept.id for found in there}:
+                self._forget(one)
+            for found in there:
+                self._look_again(found, known=found.kept.id in before)
+
+    def _look_again(self, found: Found, *, known: bool) -> None:
+        one = found.kept.id
+        if self._is_ours(found, known=known):
+            return
+        if self._found_records.get(one) == found.record and found.record.state not in LIVING:
+            return
+        if self._durable is not None:
+            self._durable.writer.members.pop(one, None)
+        self._restore(found)
+
+    def _is_ours(self, found: Found, *, known: bool) -> bool:
+        """Whether it runs here, or was written here last, or was started or deleted here in this moment."""
+        mine = self._experiments.get(found.kept.id)
+        if mine is None or not known:
+            return known or mine is not None
+        assert self._durable is not None  # noqa: S101 - who else found it
+        own_store = not isinstance(mine._collector.store, KeptStore)
+        return own_store or mine._life.living or found.record.owner == self._durable.owner
 
     @property
     def _shut(self) -> bool:

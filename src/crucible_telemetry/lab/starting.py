@@ -215,7 +215,7 @@ class Starting(Leaving):
     def _taken_in(
         self, record: Record, reader: ExperimentReader, store: Store, state: State
     ) -> Experiment:
-        """An experiment that runs nowhere here, with what was written of it."""
+        """An experiment that runs nowhere here, with what was written of it; one that is known already as it is now."""
         one = reader.experiment_id
         collector = self._collector(one, reader, store)
         collector.progress = progress_of(record, Board.empty(), store.last_seq)
@@ -223,8 +223,10 @@ class Starting(Leaving):
         collector.close(Gate.LATE)
         since_saved_ns = 1_000 * max(wall_us() - record.saved_us, 0)
         life = life_of(one, record, state, monotonic_ns() - since_saved_ns)
-        experiment = Experiment(one, reader.spec, collector, life, self)
-        experiment._rest()
+        experiment = self._experiments.get(one)
+        if experiment is None:
+            experiment = Experiment(one, reader.spec, collector, life, self)
+        experiment._rest(life, collector)
         self._found_records[one] = record
         self._experiments[one], self._collectors[one] = experiment, collector
         return experiment

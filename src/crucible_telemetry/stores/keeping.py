@@ -141,6 +141,10 @@ class Keep(Protocol):
         """Connect, make or check the schema, and give what is there, in the order it was started."""
         ...
 
+    async def look(self) -> list[KeptExperiment]:
+        """What is there now, as `open` gave it, all of one moment; a view goes on from there."""
+        ...
+
     async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         """Put `record` in the place of `before`; the experiment as it is then, written by this keep from now on.
 

@@ -81,6 +81,10 @@ class SqliteKeep:
         """See `Keep.open`; makes the file and its folder."""
         return await self._as_writer(self._open)
 
+    async def look(self) -> list[KeptExperiment]:
+        """See `Keep.look`."""
+        return await self._as_reader(self._look)
+
     async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         """See `Keep.claim`; a file does not know who writes it."""
         return await self._as_writer(lambda: self._claim(experiment_id, before, record))
@@ -180,6 +184,14 @@ class SqliteKeep:
             log.warning("%s: the table of experiments is damaged: %s", self.url, wrong)
         self._told_lost(marks.keys() - {one.id for one in kept}, marks)
         return kept
+
+    def _look(self) -> list[KeptExperiment]:
+        reader = self._reader()
+        reader.execute("BEGIN")
+        try:
+            return all_kept(reader, {})
+        finally:
+            reader.execute("COMMIT")
 
     def _told_lost(self, ids: AbstractSet[str], marks: Mapping[str, Mark]) -> None:
         """Experiments of which nothing is left."""

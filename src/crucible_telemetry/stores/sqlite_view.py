@@ -36,6 +36,13 @@ class SqliteView(SqliteKeep):
         self._check_format(self._reading)
         return all_kept(self._reading, marks)
 
+    def _look(self) -> list[KeptExperiment]:
+        reader = self._reader()
+        if reader.in_transaction:
+            reader.execute("COMMIT")
+        reader.execute("BEGIN")
+        return all_kept(reader, {})
+
     def _writer(self) -> apsw.Connection:
         raise StoreRefused(self.url, "is open to be read only")
 

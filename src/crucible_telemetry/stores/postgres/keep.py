@@ -14,7 +14,7 @@ from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup
 from crucible_telemetry.stores.postgres import rows, writing
 from crucible_telemetry.stores.postgres.about import about, has_hypertable
 from crucible_telemetry.stores.postgres.address import Address
-from crucible_telemetry.stores.postgres.making import make_or_check
+from crucible_telemetry.stores.postgres.making import check, make_or_check
 from crucible_telemetry.stores.postgres.reading import all_kept
 from crucible_telemetry.stores.postgres.server import LONG_S, Connection, driver, new_lock
 from crucible_telemetry.stores.seals import unsealed_rollup
@@ -58,6 +58,10 @@ class PostgresKeep:
         """See `Keep.open`; makes the schema and its tables."""
         self._loop.start()
         return await self._call(self._writing, self._opened)
+
+    async def look(self) -> list[KeptExperiment]:
+        """See `Keep.look`."""
+        return await self._call(self._reading, self._viewed)
 
     async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         """See `Keep.claim`."""
@@ -148,6 +152,11 @@ class PostgresKeep:
             return found
 
         return await self._call(self._reading, work)
+
+    async def _viewed(self, connection: Any) -> list[KeptExperiment]:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await check(connection, self._address)
+            return await all_kept(connection)
 
     async def _opened(self, connection: Any) -> list[KeptExperiment]:
         await make_or_check(connection, self._address)

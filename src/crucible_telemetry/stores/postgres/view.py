@@ -1,13 +1,9 @@
 """A PostgreSQL keep that is read only, as it was when it was opened; others may go on writing it."""
 
-from typing import Any
-
 from crucible_telemetry.errors import StoreRefused
 from crucible_telemetry.stores.blocks import BlockInfo
 from crucible_telemetry.stores.keeping import Change, KeptExperiment
 from crucible_telemetry.stores.postgres.keep import PostgresKeep
-from crucible_telemetry.stores.postgres.making import check
-from crucible_telemetry.stores.postgres.reading import all_kept
 
 
 class PostgresView(PostgresKeep):
@@ -16,12 +12,7 @@ class PostgresView(PostgresKeep):
     async def open(self) -> list[KeptExperiment]:
         """See `Keep.open`; `StoreRefused` where no lab is."""
         self._loop.start()
-        return await self._call(self._reading, self._viewed)
-
-    async def _viewed(self, connection: Any) -> list[KeptExperiment]:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await check(connection, self._address)
-            return await all_kept(connection)
+        return await self.look()
 
     async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         """Refused."""
