@@ -1,22 +1,26 @@
 """Every pair of providers of one model, by the published LLMPerf traces: which is faster, and how sure is that?
 
-150 calls each can speak of the median and the p90, not of the p99 (its limits are infinite below n = 368, and
-the comparison says so). With a path as argument a figure is drawn there: python examples/providers.py pairs.png
+The providers of a model are compared together, so that the intervals of all their pairs hold at once. 150 calls
+each can speak of the median and the p90, not of the p99: its limits are infinite below n = 368, and the
+comparison says so. With a path as argument a figure is drawn there: python examples/providers.py pairs.png
 """
 
 import gzip
 import json
 import sys
 from importlib.resources import files
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import anyio
+from msgspec.structs import replace
 
 import crucible_telemetry as ct
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "llmperf"
+QUANTILES = ("p50", "p90")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart with any colour vision
+Family = dict[str, ct.Comparison]
 FAMILIES = {
     "70b": ("anyscale", "fireworks", "replicate", "together"),
     "13b": ("anyscale", "together"),
@@ -49,67 +53,108 @@ async def record(lab: ct.Lab, name: str, calls: Any) -> ct.Experiment:
 
 
 async def main() -> None:
-    found = []
+    families: list[Family] = []
     async with ct.Lab(prices=False) as lab:
         for size, providers in FAMILIES.items():
             traces = {name: trace(name, size) for name in providers}
             arms = [await record(lab, f"{n} {size}", calls) for n, calls in traces.items() if calls]
-            for pair in combinations(arms, 2):
-                ids = [exp.id for exp in pair]
-                found.append(await lab.compare_experiments(ids, metric="latency_ms"))
-    print(f"{'control → treatment':38} {'difference of p50, ms':>31} {'difference of p90, ms':>31}")
-    for one in found:
-        print(
-            f"{arms_of(one):38} {told(quantile(one, 'p50')):>31} {told(quantile(one, 'p90')):>31}"
-        )
-    print("\nOf the last pair, all that was found:\n")
-    print(found[-1])
+            ids = [exp.id for exp in arms]
+            families.append(
+                {q: await lab.compare_experiments(ids, metric=f"latency_ms.{q}") for q in QUANTILES}
+            )
+    for family in families:
+        tell(family)
+    print("\nOf the last family's p90, all that was found:\n")
+    print(families[-1]["p90"])
     if sys.argv[1:]:
-        draw(found, sys.argv[1])
+        draw(families, sys.argv[1])
 
 
-def arms_of(one: ct.Comparison) -> str:
-    return " → ".join(arm.name for arm in one.arms)
+def tell(family: Family) -> None:
+    """Differences in seconds, treatment − control, and p-values corrected for the number of pairs."""
+    print(f"{'control → treatment':30}" + "".join(f"{f'Δ {q}, s':>27} {'p':>8}" for q in QUANTILES))
+    for pair in zip(*(pairs_of(family[q]) for q in QUANTILES), strict=True):
+        cells = (f"{seconds(found):>27} {p_text(p):>8}" for found, p in pair)
+        print(f"{' → '.join(pair[0][0].arms):30}" + "".join(cells))
 
 
-def quantile(one: ct.Comparison, name: str) -> ct.stats.Result:
-    return next(found for found in one.quantiles if f"of {name}" in found.estimand)
+def pairs_of(found: ct.Comparison) -> list[tuple[ct.stats.Result, float]]:
+    """Each pair's result with its adjusted p-value; two arms are one pair."""
+    if found.pairs:
+        return [(pair.result, pair.p_adjusted) for pair in found.pairs]
+    names = tuple(arm.name for arm in found.arms)
+    return [(replace(found.result, arms=names), found.result.p_value)]
 
 
-def told(result: ct.stats.Result) -> str:
-    low, high = result.interval
-    return f"{result.estimate:+,.0f} ({low:+,.0f} to {high:+,.0f})"
+def seconds(result: ct.stats.Result) -> str:
+    values = (value / 1000 for value in (result.estimate, *result.interval))
+    return "{:+.2f} ({:+.2f} to {:+.2f})".format(*values).replace("-", "−")
 
 
-def draw(found: list[ct.Comparison], path: str) -> None:
-    """Each pair's differences with their 95 % intervals (needs the extra [plot])."""
+def p_text(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def draw(families: list[Family], path: str) -> None:
+    """The curves of all traces, and each pair's differences with their intervals (needs the extra [plot])."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - optional
 
-    figure = Figure(figsize=(8, 0.6 + 0.5 * len(found)), layout="constrained")
-    axes = figure.subplots()
-    for name, colour, shift in (("p50", "C0", 0.13), ("p90", "C1", -0.13)):
-        for place, one in enumerate(reversed(found)):
-            result = quantile(one, name)
-            limits = [limit / 1000 for limit in result.interval]
-            axes.plot(limits, [place + shift] * 2, color=colour, linewidth=2)
-            label = name if place == 0 else None
-            axes.plot(
-                [result.estimate / 1000],
-                [place + shift],
-                "o",
-                markersize=4,
-                color=colour,
-                label=label,
-            )
-    axes.set_xscale("symlog", linthresh=0.1)
-    axes.axvline(0, color="0.6", linewidth=1, zorder=0)
-    axes.set_yticks(range(len(found)), [arms_of(one) for one in reversed(found)])
-    axes.set_xlabel(
-        "difference of latency in s, treatment − control, 95 % intervals (linear within ±0.1 s)"
-    )
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    curves, pairs = figure.subplots(1, 2, width_ratios=(4, 8))
+    draw_curves(curves, families)
+    draw_pairs(pairs, families)
+    for axes in (curves, pairs):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set_fontsize("medium")
     figure.savefig(path, dpi=110)
+
+
+def draw_curves(axes: Any, families: list[Family]) -> None:
+    """Providers by colour, models by dashes."""
+    colours = dict(zip(FAMILIES["70b"], COLOURS, strict=True))
+    for family, dashes in zip(families, ("-", "--"), strict=True):
+        for arm, curve in zip(family["p50"].arms, family["p50"].curves, strict=True):
+            times = [ms / 1000 for ms in curve.values]
+            style = {"color": colours[arm.name.split()[0]], "linestyle": dashes, "linewidth": 1.5}
+            axes.step(times, curve.shares, where="post", label=arm.name, **style)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("end-to-end latency, s")
+    axes.set_ylabel("share of calls succeeded by then")
+    axes.set_title("150 calls of each provider", loc="left")
+    axes.legend(frameon=False, fontsize="small", loc="lower right")
+
+
+def draw_pairs(axes: Any, families: list[Family]) -> None:
+    """One line a pair and quantile, with its figures beside it."""
+    labels, place = [], 0
+    for family in families:
+        for pair in zip(*(pairs_of(family[q]) for q in QUANTILES), strict=True):
+            for row, (result, _) in enumerate(pair):
+                line(axes, place + 0.17 - 0.34 * row, result, row, first=place == 0)
+            labels.append(" → ".join(pair[0][0].arms))
+            place -= 1
+    axes.axvline(0, color="0.55", linewidth=1, zorder=0)
+    axes.set_xscale("symlog", linthresh=2)
+    axes.set_xlim(-60, 60)
+    ticks = (-30, -10, -2, -1, 0, 1, 2, 10, 30)
+    axes.set_xticks(ticks, [f"{tick:+d}".replace("-", "−") if tick else "0" for tick in ticks])
+    axes.set_yticks(range(0, place, -1), labels)
+    axes.set_xlabel("difference of latency, treatment − control, s (linear within ±2 s)")
+    axes.set_title("95 % intervals, all pairs of a model together", loc="left")
+    axes.legend(frameon=False, fontsize="small", loc="lower left")
+
+
+def line(axes: Any, place: float, result: ct.stats.Result, row: int, *, first: bool) -> None:
+    style = {"color": COLOURS[row], "marker": "os"[row], "markersize": 4, "linestyle": ""}
+    low, high = (limit / 1000 for limit in result.interval)
+    axes.plot([low, high], [place] * 2, color=COLOURS[row], linewidth=2)
+    label = f"{QUANTILES[row]}, n = 150 an arm" if first else None
+    axes.plot([result.estimate / 1000], [place], label=label, **style)
+    axes.text(
+        1.01, place, seconds(result), transform=axes.get_yaxis_transform(), va="center",
+        fontsize="small", color=COLOURS[row],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

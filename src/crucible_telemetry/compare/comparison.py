@@ -150,7 +150,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
         yield "primary", _row(f"{self.metric}: any arm" if self.pairs else self.metric, self.result)
         for finding in self.pairs:
             yield "pair", _row(" → ".join(finding.result.arms), finding.result, finding.p_adjusted)
-        for result in (*self.best, *self.quantiles, *self.beside):
+        quantiles = [one for one in self.quantiles if one.estimand != self.result.estimand]
+        for result in (*self.best, *quantiles, *self.beside):
             about = f" ({result.arms[0]})" if len(result.arms) == 1 else ""
             yield (
                 "beside",
