@@ -2,18 +2,15 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import anyio
 import pytest
+from commands import crucible as typed
 from typer.testing import CliRunner
 
 import crucible_telemetry as ct
 from crucible_telemetry import cli
 from crucible_telemetry.errors import CrucibleError
-
-RUN = "from crucible_telemetry.cli import main; main()"
 
 
 def crucible(*words):
@@ -114,10 +111,7 @@ def test_export_writes_the_columns_and_events_asked_for(tmp_path):
 @pytest.mark.parametrize("command", ["show", "compare", "export"])
 def test_what_is_no_export_is_one_line_and_exit_code_1(tmp_path, command):
     more = {"show": [], "compare": ["b.jsonl"], "export": ["--to", "x.csv"]}[command]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", RUN, command, "missing.jsonl", *more],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = typed(command, "missing.jsonl", *more, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("crucible: ")
     assert "missing.jsonl" in done.stderr

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from commands import crucible
 from rich.console import Console
 
 from crucible_telemetry.cli.replay import mapping_table
@@ -21,13 +22,6 @@ from crucible_telemetry.cli import main
 main()
 """
 ENV = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "80"}
-
-
-def crucible(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", CODE, *map(str, words)],
-        cwd=cwd, env=ENV, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
 
 
 def trace(path, rows):
@@ -117,9 +111,7 @@ def test_ctrl_c_keeps_what_was_replayed_and_says_where(tmp_path):
         [sys.executable, "-W", "error", "-u", "-c", CODE, "replay", "t.jsonl", "--speed", "1"],
         cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        while "time_s" not in process.stdout.readline():
-            pass
-
+        assert any("time_s" in line for line in process.stdout)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
