@@ -81,3 +81,28 @@ def test_roll_ups_that_differ_from_their_rows_are_told(path):
     code, found = told(path)
     assert code == 1
     assert [one["rollups"] for one in found] == ["differ", "ok"]
+
+
+def test_what_is_left_of_a_damaged_lab_is_shown_when_asked_for(path, capfd):
+    changed(path, "DELETE FROM blocks WHERE first_seq = 21 AND experiment LIKE 'a-%'")
+    refused = ran("show", path, "a", "--json")
+    assert (
+        refused.exit_code != 0 or "21 to 40 are missing" in capfd.readouterr().err + refused.output
+    )
+    shown = ran("--skip-damaged", "show", path, "a", "--json")
+    assert shown.exit_code == 0
+    summary = json.loads(shown.stdout.splitlines()[0])
+    assert '"missing":20' in shown.stdout.replace(" ", ""), summary
+
+
+def test_a_file_whose_pages_are_damaged_is_no_whole_lab(path):
+    with sqlite3.connect(path) as db:
+        (root,) = db.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'blocks_by_seq'"
+        ).fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    db.close()
+    data = bytearray(path.read_bytes())
+    data[(root - 1) * size + 4] ^= 1  # one cell fewer, or more
+    path.write_bytes(data)
+    assert ran("doctor", path, "--json").exit_code == 1

@@ -224,6 +224,7 @@ async def test_f04_a_lab_that_skips_damage_reads_the_rest_and_says_what_it_left_
         (exp,) = lab.list_experiments()
         summary = (await exp.metrics()).summary
         assert (summary.total_events, summary.marks["missing"]) == (3 * BLOCK, BLOCK)
+        assert f"damaged     missing {BLOCK}" in str(await exp.metrics())
         assert exp.health().store.damage == (f"events {first} to {first + BLOCK - 1} are missing",)
         assert f"events {first} to {first + BLOCK - 1}" in caplog.text
         assert [e.measurements["n"] for e in await exp.events()] == rest
@@ -238,7 +239,7 @@ async def test_f04_a_lab_that_skips_damage_reads_the_rest_and_says_what_it_left_
                 await leaving(tmp_path / "archive")
     async with ct.Lab(path) as lab:
         (exp,) = lab.list_experiments()
-        with pytest.raises(ct.ExportError, match=r"events .*on_damage='skip' reads the rest"):
+        with pytest.raises(ct.ExportError, match=r"events .*on_damage='skip'.* reads the rest"):
             await exp.export(tmp_path / "none.jsonl")
     assert not (tmp_path / "none.jsonl").exists()
 

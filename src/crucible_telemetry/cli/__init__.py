@@ -56,8 +56,16 @@ def application() -> "typer.Typer":
                 "--version", callback=show_version, is_eager=True, help="Print the version."
             ),
         ] = False,
+        skip_damaged: Annotated[
+            bool,
+            typer.Option(
+                "--skip-damaged",
+                help="Read what is left of a damaged lab, and name what is missing.",
+            ),
+        ] = False,
     ) -> None:
         """Research telemetry for async LLM and ML experiments."""
+        import_module(f"{__name__}.sources").ON_DAMAGE.set("skip" if skip_damaged else "raise")
 
     for name in COMMANDS:
         import_module(f"{__name__}.{name}").add(app)

@@ -26,7 +26,8 @@ _COLUMNS: Final = (
     Column("written by", spare=True),
 )
 _ADVICE: Final = """
-What is named is lost from this lab; figures that need it are refused, never silently short.
+What is named is lost from this lab; figures that need it are refused, never silently short. The rest is read with
+crucible --skip-damaged show, export …, which say what is missing.
 Keep a copy of the file before anything else. An archive or checkpoint brings an experiment back whole:
 crucible restore LAB ARCHIVE --new-id. Roll-ups that differ: the events themselves are whole."""
 
@@ -48,7 +49,7 @@ def doctor(
         print_json({"installed": here, "lab": about, "experiments": found})
     else:
         _print(here, about, found)
-    if any(one.problems for one in found):
+    if any(one.problems for one in found) or about.get("structure", "ok") != "ok":
         raise typer.Exit(1)
 
 

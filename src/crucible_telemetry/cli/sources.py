@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +17,8 @@ from crucible_telemetry.lab.sources import is_archive, read_in
 
 SQLITE: Final = b"SQLite format 3\0"
 """How a lab's file begins (sqlite.org, "Database File Format")."""
+ON_DAMAGE: Final = ContextVar("ON_DAMAGE", default="raise")
+"""What `--skip-damaged` chose: see `Lab`."""
 LAB_HELP: Final = "A lab: its file, sqlite:///FILE or postgresql://…"
 
 LabUrl = Annotated[str, typer.Argument(metavar="LAB", help=LAB_HELP)]
@@ -43,9 +46,9 @@ def check_lab(url: str) -> None:
 
 
 def viewed(url: str) -> Lab:
-    """The lab there, to be read."""
+    """The lab there, to be read; `--skip-damaged` reads what is left of it."""
     check_lab(url)
-    return Lab(url, read_only=True)
+    return Lab(url, read_only=True, on_damage=ON_DAMAGE.get())
 
 
 @asynccontextmanager

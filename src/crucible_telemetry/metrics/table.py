@@ -11,6 +11,8 @@ MOST_LINES: Final = 12
 """Event names, models or custom results shown; the rest is counted in one line."""
 WIDEST: Final = 60
 """Characters shown of a custom result that is no number."""
+GONE: Final = ("missing", "lost")
+"""Marks for events that a damaged store no longer has: whoever reads the figures is to know."""
 NONE: Final = "-"
 
 
@@ -62,6 +64,9 @@ def _head(summary: Summary) -> Iterable[str]:
     seen = summary.summary
     lasted = "" if seen.duration_seconds is None else f" over {number(seen.duration_seconds)} s"
     yield f"{number(seen.total_events)} events{lasted}; {summary.pool}"
+    gone = {name: number(seen.marks[name]) for name in GONE if seen.marks.get(name)}
+    if gone:
+        yield _line("damaged", gone)
 
 
 def _spreads(summary: Summary) -> Iterable[str]:

@@ -156,6 +156,9 @@ class KeptStore(ShelvedStore):
                 kept = await self._keep.claim(self.id, kept.record, record)
             if kept.record == record:
                 self._record, self._claims = record, []
+                if kept.tip is not None:  # as whoever wrote it last left it
+                    commit = max(kept.tip.commit, self._tip.commit)
+                    self._tip = msgspec.structs.replace(self._tip, commit=commit)
             return kept
 
     def _spill(self) -> None:

@@ -60,11 +60,17 @@ class Marks:
     """
 
     def __init__(self, database: Path, *, promises: bool) -> None:
-        self.path = database.with_name(database.name + SUFFIX)
+        self._database = database
         self._promises = promises
         self._slots: dict[str, _Slot] = {}
         self._file: int | None = None
         self._refused = False
+
+    @property
+    def path(self) -> Path:
+        """Where it is: beside the file itself, not beside a link to it."""
+        database = self._database.resolve()
+        return database.with_name(database.name + SUFFIX)
 
     def read(self) -> dict[str, Mark]:
         """What is known, by experiment; nothing where no file is."""
@@ -132,7 +138,7 @@ class Marks:
             return
         try:
             if self._file is None:
-                self._file = _opened(self.path)
+                self._file = _opened(self.path, self._database.stat().st_mode)
             for row, slot in slots.items():
                 put(self._file, slot, row * SLOT_BYTES)
             if sync:
@@ -163,10 +169,10 @@ def _next_step(slot: _Slot, now_ns: int) -> int:
     return min(max(int(slot.step * factor), STEP[0]), STEP[1])
 
 
-def _opened(path: Path) -> int:
-    """The file; when it is new, its name is on the disk too."""
+def _opened(path: Path, mode: int) -> int:
+    """The file, for whom the database is; when it is new, its name is on the disk too."""
     is_new = not path.exists()
-    file = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, mode & 0o666)
     if is_new and hasattr(os, "O_DIRECTORY"):
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

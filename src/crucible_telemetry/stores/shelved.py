@@ -25,7 +25,9 @@ from crucible_telemetry.stores.totals import Totals, behind
 from crucible_telemetry.stores.walked import LeftOut, WalkedStore
 from crucible_telemetry.stores.writer import Writer
 
-WAY_OUT: Final = "a lab that is opened with on_damage='skip' reads the rest"
+WAY_OUT: Final = (
+    "a lab that is opened with on_damage='skip' (crucible --skip-damaged) reads the rest"
+)
 ANEW_ROWS: Final = 32_768
 """Events that are counted in one transaction while roll-ups are made anew."""
 

@@ -289,10 +289,14 @@ class SqliteKeep:
         return self._reading
 
     async def about(self) -> dict[str, Any]:
-        """Format, and bytes of the file and its journal, for `crucible doctor`."""
+        """Format, bytes of the file and its journal, what SQLite itself finds; for `crucible doctor`."""
+        found = await self._as_reader(
+            lambda: self._reader().execute("PRAGMA integrity_check(3)").fetchall()
+        )
         wal = paths.journal_of(self.path)
         return {
             "format": FORMAT,
+            "structure": "; ".join(str(row[0]) for row in found),
             "file_bytes": self.path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         }
