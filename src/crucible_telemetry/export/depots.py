@@ -3,6 +3,7 @@
 import itertools
 import os
 import stat
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -81,6 +82,8 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self._root, self.url = root, str(root)
+        self._one = threading.Lock()
+        """Held while a file is written or removed: after Ctrl-C a thread goes on that nobody waits for."""
 
     async def put(self, name: str, data: bytes) -> None:
         """See `Depot.put`; never through a link."""
@@ -134,7 +137,8 @@ class Folder:
     async def _run(self, name: str, work: Callable[[], T]) -> T:
         def guarded() -> T:
             try:
-                return work()
+                with self._one:
+                    return work()
             except (StoreError, UnreadableFile):
                 raise
             except PermissionError as error:
