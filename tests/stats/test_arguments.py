@@ -195,3 +195,32 @@ def test_resamples_that_do_not_vary_are_told():
     found = stats.Bootstrap(resamples=99, method="percentile").one([2.0] * 5)
     assert found.interval == (2.0, 2.0)
     assert "hardly vary" in found.notes[0]
+
+
+TIMES = stats.Censored(WHOLE, [True] * 9)
+WRONG = {
+    "q": lambda: stats.quantile_interval(WHOLE, "half"),
+    "claim": lambda: stats.one_sample_t(WHOLE, claim=math.nan),
+    "horizon": lambda: stats.restricted_mean(TIMES, "late"),
+    "time": lambda: stats.success_by(TIMES, None),
+    "sampled": lambda: stats.survival_quantile(WHOLE, 0.5),
+    "treatment": lambda: stats.log_rank(TIMES, WHOLE),
+    "values": lambda: stats.cr2_mean(WHOLE),
+    "observed": lambda: stats.kaplan_meier(stats.Censored(WHOLE, ["False"] * 9)),
+    "both": lambda: stats.PairedRates(both=1.5, control_only=0, treatment_only=1, neither=0),
+    "resamples": lambda: stats.Bootstrap(resamples=0),
+    "seed": lambda: stats.Permutation(seed="one"),
+    "bounds": lambda: stats.tost_welch(WHOLE, WHOLE, bounds=1),
+    "arms": lambda: stats.one_way_anova([WHOLE, WHOLE]),
+    "alternative": lambda: stats.fisher_exact((1, 2), (2, 3), alternative="up"),
+    "confidence": lambda: stats.wilson((1, 2), confidence="95"),
+    "control_rate": lambda: stats.RatesDesign().power("half", 0.5, 10),
+    "n": lambda: stats.MeansDesign().power(0.5, "ten"),
+    "repeats": lambda: stats.MeansDesign(repeats="3", icc=0.5),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_makes_no_sense_is_an_error_that_names_the_argument(name):
+    with pytest.raises(ConfigurationError, match=name):
+        WRONG[name]()

@@ -55,7 +55,7 @@ def test_what_cannot_be_tested_says_why():
     assert "needs two values" in tost_welch([1.0], [1.0, 2.0], bounds=(-1, 1)).notes[0]
     assert "nothing varies" in tost_paired([1.0, 2.0], [1.0, 2.0], bounds=(-1, 1)).notes[0]
     assert "no trials" in tost_proportions((0, 0), (1, 2), bounds=(-0.1, 0.1)).notes[0]
-    with pytest.raises(ConfigurationError, match="bounds: 1 is not below -1"):
+    with pytest.raises(ConfigurationError, match="bounds: 1.0 is not below -1.0"):
         tost_welch([1.0, 2.0], [1.0, 2.0], bounds=(1, -1))
     with pytest.raises(ConfigurationError, match=r"confidence: 0.4 is not above one half"):
         tost_welch([1.0, 2.0], [1.0, 2.0], bounds=(-1, 1), confidence=0.4)

@@ -144,7 +144,7 @@ def test_the_smallest_difference_of_rates_has_the_power_asked_for():
     [
         (lambda: MeansDesign(repeats=3), "icc: repeats need the correlation"),
         (lambda: MeansDesign(repeats=3, icc=1.5), "icc: 1.5"),
-        (lambda: MeansDesign(repeats=0), "repeats: 0 is below 1"),
+        (lambda: MeansDesign(repeats=0), "repeats: 0 is no whole number"),
         (lambda: MeansDesign(ratio=0.0), "ratio: 0.0"),
         (lambda: MeansDesign(kind="triple"), "kind: 'triple'"),
         (lambda: MeansDesign(confidence=2.0), "confidence: 2.0"),

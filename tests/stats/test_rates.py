@@ -167,7 +167,7 @@ def test_pairs_are_counted_item_by_item():
         PairedRates.of([0.5, 1], [0, 1])
     with pytest.raises(ConfigurationError, match="treatment: has 1 values"):
         PairedRates.of([0, 1], [1])
-    with pytest.raises(ConfigurationError, match="neither: -1 is no count"):
+    with pytest.raises(ConfigurationError, match="neither: -1 is no whole number"):
         PairedRates(both=0, control_only=0, treatment_only=0, neither=-1)
 
 

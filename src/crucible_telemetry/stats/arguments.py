@@ -4,8 +4,10 @@ Missing values (NaN) are refused by name, or left out and counted with ``nan="om
 values: quantiles and ranks take them, means say that there is none.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeGuard
+from numbers import Integral, Real
+from typing import Any, Literal, TypeGuard, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -15,6 +17,7 @@ from crucible_telemetry.errors import ConfigurationError
 
 NanPolicy = Literal["error", "omit"]
 Floats = NDArray[np.float64]
+_Kind = TypeVar("_Kind")
 
 
 class Sample(Struct, frozen=True, eq=False):
@@ -130,11 +133,34 @@ def same_length(names: tuple[str, str], arrays: tuple[NDArray[Any], NDArray[Any]
         )
 
 
-def share(name: str, value: float) -> float:
+def real(name: str, value: Any) -> float:
+    """A number that is not NaN; ConfigurationError otherwise."""
+    if not isinstance(value, Real) or math.isnan(value):
+        raise ConfigurationError(name, f"{value!r} is no number")
+    return float(value)
+
+
+def whole(name: str, value: Any, least: int = 0) -> int:
+    """A whole number, `least` or more; ConfigurationError otherwise."""
+    if not isinstance(value, Integral) or int(value) < least:
+        raise ConfigurationError(name, f"{value!r} is no whole number from {least} on")
+    return int(value)
+
+
+def share(name: str, value: Any) -> float:
     """A number between 0 and 1, ends excluded; ConfigurationError otherwise."""
-    if not 0 < value < 1:
+    if not 0 < real(name, value) < 1:
         raise ConfigurationError(name, f"{value} is not between 0 and 1")
     return float(value)
+
+
+def wanted(name: str, given: Any, kind: type[_Kind]) -> _Kind:
+    """What was given, if it is of this kind; ConfigurationError otherwise."""
+    if not isinstance(given, kind):
+        raise ConfigurationError(
+            name, f"want ct.stats.{kind.__name__}(…), not {type(given).__name__}"
+        )
+    return given
 
 
 def in_order(values: Floats) -> Floats:

@@ -35,8 +35,9 @@ class Means(Struct, frozen=True):
     @classmethod
     def of(cls, arms: "Mapping[str, ArrayLike | Moments]", nan: NanPolicy) -> "Means":
         """Arrays are centred before their means are rounded, so an offset of 1e12 costs no digits."""
-        if arms and all(isinstance(arm, Moments) for arm in arms.values()):
-            moments = tuple(arm for arm in arms.values() if isinstance(arm, Moments))
+        some = arms.values() if isinstance(arms, Mapping) else ()
+        if some and all(isinstance(arm, Moments) for arm in some):
+            moments = tuple(arm for arm in some if isinstance(arm, Moments))
             return cls(tuple(arms), moments)
         kept = arms_of(arms, nan)  # type: ignore[arg-type]
         everything = np.concatenate([arm.values for arm in kept.values()])

@@ -15,7 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import Clustered, Floats, NanPolicy
+from crucible_telemetry.stats.arguments import Clustered, Floats, NanPolicy, real, wanted
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference, from_t
 from crucible_telemetry.stats.means import DIFFERENCE
@@ -35,7 +35,7 @@ class Cells(Struct, frozen=True, eq=False):
     @classmethod
     def of(cls, nan: NanPolicy, **arms: Clustered) -> "Cells":
         """The arms by name; equal labels in two arms are one cluster."""
-        rows = [sampled.rows(name, nan) for name, sampled in arms.items()]
+        rows = [wanted(name, sampled, Clustered).rows(name, nan) for name, sampled in arms.items()]
         labels, index = np.unique(np.concatenate([row[1] for row in rows]), return_inverse=True)
         ends = np.cumsum([len(row[0]) for row in rows])[:-1]
         places, width = np.split(index, ends), len(labels)
@@ -77,7 +77,7 @@ def cr2_mean(
 ) -> Result:
     """The mean of all values, its error from the clusters; tested against `claim`."""
     cells = Cells.of(nan, values=sampled)
-    told: Told = {"test": "CR2 mean", "estimand": "mean", "null": claim}
+    told: Told = {"test": "CR2 mean", "estimand": "mean", "null": real("claim", claim)}
     return _tested(cells, np.array([1.0]), Inference(confidence, alternative), told)
 
 
@@ -183,7 +183,7 @@ def intraclass_correlation(
     ICC(1) of the one-way random model by analysis of variance, with the limits of F (Shrout & Fleiss,
     Psychological Bulletin 86 (1979) 420-428); with unequal clusters these are approximate.
     """
-    values, labels, notes = sampled.rows("values", nan)
+    values, labels, notes = wanted("values", sampled, Clustered).rows("values", nan)
     ask = Inference(confidence)
     sizes, between, within = _squares(values, labels)
     df = len(sizes) - 1, len(values) - len(sizes)

@@ -10,7 +10,7 @@ import math
 from numpy.typing import ArrayLike
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import NanPolicy, pairs
+from crucible_telemetry.stats.arguments import NanPolicy, pairs, real
 from crucible_telemetry.stats.effects import one_sample_effect, standardised, untestable
 from crucible_telemetry.stats.extra import statsmodels
 from crucible_telemetry.stats.inference import Inference, t_below
@@ -115,7 +115,9 @@ def _score_test(counts: tuple[int, int, int, int], bound: float, side: str) -> t
 
 
 def _inside(bounds: Interval, confidence: float) -> Inference:
-    low, high = bounds
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        raise ConfigurationError("bounds", f"want (lowest, highest), not {bounds!r}")
+    low, high = (real("bounds", bound) for bound in bounds)
     if not low < high:
         raise ConfigurationError("bounds", f"{low} is not below {high}")
     Inference(confidence)

@@ -8,7 +8,7 @@ from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import Floats, NanPolicy, clusters_of
+from crucible_telemetry.stats.arguments import Floats, NanPolicy, clusters_of, wanted
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference
 from crucible_telemetry.stats.result import Alternative, Effect, Result, Told
@@ -30,7 +30,10 @@ def log_rank(
     Peto & Peto, JRSS A 135 (1972) 185-207. ``"greater"``: the treatment succeeds sooner.
     """
     ask = Inference(confidence, alternative)
-    arms = control.rows("control", nan), treatment.rows("treatment", nan)
+    arms = tuple(
+        wanted(name, arm, Censored).rows(name, nan)
+        for name, arm in (("control", control), ("treatment", treatment))
+    )
     notes = (*arms[0][2], *arms[1][2], ASSUMPTION)
     told: Told = {
         "test": "log-rank",
@@ -74,7 +77,10 @@ def log_rank_arms(
     """
     if not isinstance(arms, Mapping) or len(arms) < 2:
         raise ConfigurationError("arms", "a mapping of two or more names to times is needed")
-    checked = [arm.rows(f"arms[{name!r}]", nan) for name, arm in arms.items()]
+    checked = [
+        wanted(f"arms[{name!r}]", arm, Censored).rows(f"arms[{name!r}]", nan)
+        for name, arm in arms.items()
+    ]
     race = _Race.of([one[:2] for one in checked])
     labels = None if clusters is None else _labels(arms, clusters, checked)
     sizes = race.n if labels is None else [len(np.unique(label)) for label in labels]

@@ -4,7 +4,7 @@ import math
 
 from numpy.typing import ArrayLike
 
-from crucible_telemetry.stats.arguments import NanPolicy, pairs
+from crucible_telemetry.stats.arguments import NanPolicy, pairs, real
 from crucible_telemetry.stats.effects import (
     one_sample_effect,
     pooled_variance,
@@ -77,6 +77,7 @@ def one_sample_t(
 ) -> Result:
     """One mean against a claim: the estimate is the mean itself, the test is of mean − claim."""
     of, notes = moments_of("values", values, nan)
+    claim = real("claim", claim)
     told: Told = {
         "test": "one-sample t",
         "method": f"Student's t against a claim of {claim:g}",

@@ -7,7 +7,7 @@ from msgspec import Struct
 from numpy.typing import ArrayLike
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import same_length
+from crucible_telemetry.stats.arguments import same_length, whole
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference
 from crucible_telemetry.stats.rates import DIFFERENCE_OF_RATES
@@ -25,8 +25,7 @@ class PairedRates(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if getattr(self, name) < 0:
-                raise ConfigurationError(name, f"{getattr(self, name)} is no count")
+            whole(name, getattr(self, name))
 
     @classmethod
     def of(cls, control: ArrayLike, treatment: ArrayLike) -> "PairedRates":

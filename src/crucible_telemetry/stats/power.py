@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import share
+from crucible_telemetry.stats.arguments import real, share, whole
 from crucible_telemetry.stats.extra import optimize, scipy_stats
 from crucible_telemetry.stats.inference import Inference, t_quantile
 from crucible_telemetry.stats.noncentral import t_below_shifted
@@ -62,6 +62,7 @@ class MeansDesign(_Design, frozen=True, kw_only=True):
 
     def power(self, effect_size: float, n: int) -> float:
         """The chance of p < 1 − confidence, from the noncentral t; 0 with too few items for a test."""
+        whole("n", n)
         if self.kind == "independent":
             other = math.ceil(self.ratio * n)
             df, weight = n + other - 2, n * other / (n + other)
@@ -103,9 +104,10 @@ class RatesDesign(_Design, frozen=True, kw_only=True):
     def power(self, control_rate: float, treatment_rate: float, n: int) -> float:
         """The chance of p < 1 − confidence with `n` items in the control."""
         for name, rate in (("control_rate", control_rate), ("treatment_rate", treatment_rate)):
-            if not 0 <= rate <= 1:
+            if not 0 <= real(name, rate) <= 1:
                 raise ConfigurationError(name, f"{rate} is not between 0 and 1")
         factor = self._variance_factor
+        whole("n", n)
         sizes = math.floor(n / factor + 1e-9), math.floor(math.ceil(self.ratio * n) / factor + 1e-9)
         if min(sizes) < 1:
             return 0.0
@@ -153,8 +155,7 @@ def design_effect(repeats: int, icc: float) -> float:
 
 
 def _checked(repeats: int, icc: float | None, ratio: float) -> None:
-    if repeats < 1:
-        raise ConfigurationError("repeats", f"{repeats} is below 1")
+    whole("repeats", repeats, least=1)
     if repeats > 1 and icc is None:
         raise ConfigurationError("icc", "repeats need the correlation within items (0 to 1)")
     if icc is not None and not 0 <= icc <= 1:

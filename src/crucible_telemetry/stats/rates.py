@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.stats.arguments import real
 from crucible_telemetry.stats.extra import scipy_stats
 from crucible_telemetry.stats.inference import Inference
 from crucible_telemetry.stats.noncentral import chi2_limits
@@ -50,7 +51,7 @@ def binomial_test(
     confidence: float = 0.95,
 ) -> Result:
     """One rate against a claim ("above 99 %"), exact; the interval is Clopper and Pearson's."""
-    if not 0 <= claim <= 1:
+    if not 0 <= real("claim", claim) <= 1:
         raise ConfigurationError("claim", f"{claim} is not between 0 and 1")
     return _binomial(rate, claim, Inference(confidence, alternative))
 
@@ -99,10 +100,10 @@ def fisher_exact(
     confidence: float = 0.95,
 ) -> Result:
     """Fisher's exact test; the conditional odds ratio with its exact interval."""
-    table = _table(control, treatment)
+    table, ask = _table(control, treatment), Inference(confidence, alternative)
     p_value = scipy_stats().fisher_exact(table, alternative=alternative).pvalue
     told: Told = {"test": "Fisher's exact test", "method": "conditional on the margins"}
-    return _odds(table, "conditional", Inference(confidence, alternative), float(p_value), told)
+    return _odds(table, "conditional", ask, float(p_value), told)
 
 
 def odds_ratio(

@@ -10,7 +10,15 @@ from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from crucible_telemetry.errors import ConfigurationError
-from crucible_telemetry.stats.arguments import Clustered, Floats, NanPolicy, pairs, sample, samples
+from crucible_telemetry.stats.arguments import (
+    Clustered,
+    Floats,
+    NanPolicy,
+    pairs,
+    sample,
+    samples,
+    whole,
+)
 from crucible_telemetry.stats.clusters import Cells
 from crucible_telemetry.stats.extra import scipy_stats
 from crucible_telemetry.stats.inference import Inference, with_notes
@@ -37,6 +45,10 @@ class Bootstrap(Struct, frozen=True, kw_only=True):
     confidence: float = 0.95
     alternative: Alternative = "two-sided"
     statistic: Statistic = np.mean
+
+    def __post_init__(self) -> None:
+        whole("resamples", self.resamples, least=1)
+        whole("seed", self.seed)
 
     def one(self, values: ArrayLike, *, nan: NanPolicy = "error") -> Result:
         """The statistic of one sample."""
@@ -153,6 +165,10 @@ class Permutation(Struct, frozen=True, kw_only=True):
     seed: int = 0
     confidence: float = 0.95
     alternative: Alternative = "two-sided"
+
+    def __post_init__(self) -> None:
+        whole("resamples", self.resamples, least=1)
+        whole("seed", self.seed)
 
     def difference(
         self, control: ArrayLike, treatment: ArrayLike, *, nan: NanPolicy = "error"

@@ -17,8 +17,10 @@ from crucible_telemetry.stats.arguments import (
     NanPolicy,
     floats,
     in_order,
+    real,
     same_length,
     share,
+    wanted,
 )
 from crucible_telemetry.stats.inference import Inference, from_t
 from crucible_telemetry.stats.means import welch_df
@@ -37,7 +39,11 @@ class Censored(Struct, frozen=True, eq=False):
     def rows(self, name: str, nan: NanPolicy) -> tuple[Floats, NDArray[np.bool_], tuple[str, ...]]:
         """Checked times and flags, and the note of what was left out."""
         times = floats(f"{name}.times", self.times)
-        observed = np.asarray(self.observed)
+        observed = np.atleast_1d(np.asarray(self.observed))
+        if not np.isin(observed, (False, True)).all():
+            raise ConfigurationError(
+                f"{name}.observed", "holds something other than True and False"
+            )
         same_length((f"{name}.times", f"{name}.observed"), (times, observed))
         observed = observed.astype(np.bool_)
         missing = np.isnan(times)
@@ -92,7 +98,7 @@ def kaplan_meier(
     sampled: Censored, *, confidence: float = 0.95, nan: NanPolicy = "error"
 ) -> SurvivalCurve:
     """Kaplan and Meier's curve, Greenwood's variance, log-log intervals (Kalbfleisch & Prentice, 2002)."""
-    times, observed, _ = sampled.rows("times", nan)
+    times, observed, _ = wanted("times", sampled, Censored).rows("times", nan)
     return _curve(times, observed, Inference(confidence))
 
 
@@ -109,7 +115,10 @@ def survival_quantile(
     Limits by Brookmeyer & Crowley (Biometrics 38 (1982) 29-41) on the log-log scale.
     """
     share("q", q)
-    (times, observed, notes), ask = sampled.rows("sampled", nan), Inference(confidence, alternative)
+    (times, observed, notes), ask = (
+        wanted("sampled", sampled, Censored).rows("sampled", nan),
+        Inference(confidence, alternative),
+    )
     told: Told = {
         "test": "censored quantile",
         "method": "Kaplan–Meier, Brookmeyer–Crowley limits on the log-log scale",
@@ -209,9 +218,9 @@ class _Restricted(Struct, frozen=True):
 
     @classmethod
     def of(cls, name: str, sampled: Censored, horizon: float, nan: NanPolicy) -> "_Restricted":
-        if not 0 < horizon < math.inf:
+        if not 0 < real("horizon", horizon) < math.inf:
             raise ConfigurationError("horizon", f"{horizon} is not between 0 and infinity")
-        times, observed, notes = sampled.rows(name, nan)
+        times, observed, notes = wanted(name, sampled, Censored).rows(name, nan)
         curve = _curve(times, observed, Inference())
         if not curve.knows(horizon):
             reason = f"{name} was followed to {curve.last_seen:g}, not to the horizon {horizon:g}"
@@ -281,8 +290,11 @@ def success_by(
     nan: NanPolicy = "error",
 ) -> Result:
     """The share that has succeeded by `time`: one minus the Kaplan–Meier curve, log-log interval."""
-    (times, observed, notes), ask = sampled.rows("sampled", nan), Inference(confidence, alternative)
-    curve = _curve(times, observed, ask)
+    (times, observed, notes), ask = (
+        wanted("sampled", sampled, Censored).rows("sampled", nan),
+        Inference(confidence, alternative),
+    )
+    curve, time = _curve(times, observed, ask), real("time", time)
     told: Told = {
         "test": "success by a time",
         "method": "Kaplan–Meier, Greenwood's variance, log-log interval",
