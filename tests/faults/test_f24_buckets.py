@@ -14,7 +14,7 @@ from crucible_telemetry.export import depots, packing
 
 pytest.importorskip("obstore", reason="obstore is optional")
 pytest.importorskip("moto.server", reason="moto is optional")
-from buckets import BUCKET, Proxy, Server, storage
+from buckets import BUCKET, Azure, Google, Proxy, Server, storage
 
 pytestmark = pytest.mark.asyncio
 URL = f"s3://{BUCKET}/runs/one"
@@ -161,6 +161,80 @@ async def test_f24_a_store_that_keeps_something_else_is_found_out(proxy, what):
         with pytest.raises(StoreDamaged, match="what was just written is not there as it was"):
             await exp.archive(f"{URL}-flip-{what}", storage=storage(proxy.port))
         await still_here(exp, before)
+
+
+@pytest.mark.parametrize("what", ["blocks/", "trials/", "experiment", "manifest"])
+async def test_f24_a_download_that_is_cut_off_is_got_over_or_named(proxy, what):
+    url, at = f"{URL}-cut-{what.strip('/')}", storage(proxy.port)
+    async with ct.Lab() as lab:
+        exp = await filled(lab, 100)
+        before = await told(exp)
+        proxy.cut, proxy.cuts = what, 1000
+        with pytest.raises(StoreError, match=r"not there as it was|: "):
+            await exp.archive(url, storage=at)
+        await still_here(exp, before)
+        proxy.cuts = 0
+        await exp.archive(url, storage=at)
+    async with ct.Lab() as lab:
+        proxy.cuts = 1000
+        with pytest.raises((StoreError, ct.UnreadableFile), match=url):
+            await lab.restore(url, storage=at)
+        assert lab.list_experiments() == []
+        proxy.cuts = 0
+        assert await told(await lab.restore(url, storage=at)) == before
+
+
+async def test_f24_credentials_that_have_expired_refuse_a_restore_too(proxy):
+    url, at = f"{URL}-expired", storage(proxy.port)
+    async with ct.Lab() as lab:
+        await (await filled(lab, 100)).archive(url, storage=at)
+    async with ct.Lab() as lab:
+        proxy.fault = lambda *_: (403, b"<Error><Code>ExpiredToken</Code></Error>")
+        with pytest.raises(StoreRefused, match=url):
+            await lab.restore(url, storage=at)
+        proxy.fault = lambda *_: None
+        assert (await lab.restore(url, storage=at)).counts.stored == 100
+
+
+async def test_f24_a_bucket_that_is_not_there_is_named(server):
+    async with ct.Lab() as lab:
+        exp = await filled(lab, 10)
+        with pytest.raises(StoreRefused, match=r"s3://nobody/x: .*no such bucket"):
+            await exp.archive("s3://nobody/x", storage=storage(server.port))
+        assert exp.state == "stopped"
+
+
+@pytest.mark.parametrize("kind", ["az", "gs"])
+async def test_f24_archives_go_to_azure_and_google_and_come_back(kind, monkeypatch):
+    if kind == "az" and Azure.COMMAND is None:
+        pytest.skip("azurite is not installed (npm install -g azurite, or CRUCIBLE_AZURITE)")
+    if kind == "gs":
+        pytest.importorskip("gcp_storage_emulator", reason="gcp-storage-emulator is not installed")
+    monkeypatch.setattr(packing, "PART_ROWS", 500)
+    server = {"az": Azure, "gs": Google}[kind]()
+    url = f"{kind}://{BUCKET}/runs/one"
+    try:
+        async with ct.Lab() as lab:
+            exp = await filled(lab)
+            await exp.checkpoint(url, storage=server.storage)
+            before = await told(exp)
+            await exp.archive(url, storage=server.storage)
+            again = await lab.start_experiment("another")
+            await again.stop()
+            with pytest.raises(ct.ExportError, match="choose another place"):
+                await again.archive(url, storage=server.storage)
+            with pytest.raises(ct.UnreadableFile, match="no archive is there"):
+                await lab.restore(f"{url}/nothing", storage=server.storage)
+        async with ct.Lab() as lab:
+            assert await told(await lab.restore(url, storage=server.storage)) == before
+        server.kill()
+        async with ct.Lab() as lab:
+            exp = await filled(lab)
+            with pytest.raises(StoreUnavailable, match=url):
+                await exp.archive(url, storage=server.storage)
+            assert exp.state == "stopped"
+    finally:
+        server.close()
 
 
 async def test_f24_without_obstore_the_error_names_the_extra(monkeypatch):

@@ -184,10 +184,7 @@ class Bucket:
 
     async def put(self, name: str, data: bytes) -> None:
         """See `Depot.put`."""
-        # In one request: an object is there whole, or not at all.
-        await self._run(
-            name, lambda: self._obstore.put(self._store, name, data, use_multipart=False)
-        )
+        await self._run(name, lambda: self._put(name, data))
 
     async def get(self, name: str, most_bytes: int) -> bytes | None:
         """See `Depot.get`."""
@@ -196,6 +193,13 @@ class Bucket:
     async def delete(self, name: str) -> None:
         """See `Depot.delete`."""
         await self._run(name, lambda: self._obstore.delete(self._store, name))
+
+    def _put(self, name: str, data: bytes) -> None:
+        try:
+            # In one request: an object is there whole, or not at all.
+            self._obstore.put(self._store, name, data, use_multipart=False)
+        except (FileNotFoundError, self._obstore.exceptions.NotFoundError) as error:
+            raise StoreRefused(self.url, f"no such bucket: {_first_line(error)}") from error
 
     def _get(self, name: str, most_bytes: int) -> bytes | None:
         try:
@@ -213,7 +217,7 @@ class Bucket:
         def guarded() -> T:
             try:
                 return work()
-            except UnreadableFile:
+            except (UnreadableFile, StoreError):
                 raise
             except (refused.PermissionDeniedError, refused.UnauthenticatedError) as error:
                 raise StoreRefused(self.url, f"{name}: {_first_line(error)}") from error
@@ -224,10 +228,11 @@ class Bucket:
 
 
 def _without_tls(storage: Mapping[str, Any]) -> bool:
-    """Whether the endpoint that somebody chose is plain HTTP."""
-    chosen = [str(value) for key, value in storage.items() if "endpoint" in key.lower()]
+    """Whether the endpoint that somebody chose is plain HTTP; Google's stands in the service account's key."""
+    named = [(key.lower(), str(value)) for key, value in storage.items()]
+    chosen = [value for key, value in named if "endpoint" in key or "gcs_base_url" in value]
     chosen += [value for key, value in os.environ.items() if "ENDPOINT" in key]
-    return any(value.startswith("http://") for value in chosen)
+    return any("http://" in value for value in chosen)
 
 
 def _first_line(error: BaseException) -> str:
