@@ -10,6 +10,7 @@ import lag
 import postgres
 import prices
 import scale
+import sql
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     keeping.main()
     lag.main()
     postgres.main()
+    sql.main()
     print("\n### Bursts\n")
     burst.main()
 

@@ -1,5 +1,6 @@
 """SQL over experiments: what it sees, that it reads only, and that it can be stopped."""
 
+import gc
 import math
 import sqlite3
 import sys
@@ -273,3 +274,27 @@ async def test_without_the_extra_the_error_names_it(monkeypatch):
     async with ct.Lab() as lab:
         with pytest.raises(ct.ConfigurationError, match=r"duckdb: pip install .*\[sql\]"):
             await lab.sql("select 1")
+
+
+@pytest.mark.asyncio
+async def test_rows_are_read_for_a_query_without_a_garbage_collection():
+    """Of some thousand dictionaries at a time, each made the loop 60 ms late and found nothing."""
+    async with ct.Lab() as lab:
+        exp = await lab.start_experiment("many", capture="scope")
+        async with exp.scope():
+            for i in range(20_000):
+                await ct.execute("note", {"n": i}, {"text": str(i)})
+        await lab.sql("select max(metadata->>'text') from events where seq < 10")
+        full = []
+
+        def watch(phase, info):
+            if phase == "stop" and info["generation"] == 2:
+                full.append(info)
+
+        gc.callbacks.append(watch)
+        try:
+            found = await lab.sql("select count(distinct metadata->>'text') from events")
+        finally:
+            gc.callbacks.remove(watch)
+        assert found.rows == [(20_000,)]
+        assert not full

@@ -30,7 +30,7 @@ MAX_WINDOWS: Final = 1_000_000
 MAX_SPAN_US: Final = 2**62
 
 
-class WindowRow(Struct, frozen=True, kw_only=True):
+class WindowRow(Struct, frozen=True, kw_only=True, gc=False):
     """One window, `window_start <= time < window_end` in µs since the epoch; empty ones are not made.
 
     `event_count` counts every event. `mean_latency p50 p95 p99` are ms of the operations of the pool

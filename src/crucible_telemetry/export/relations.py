@@ -20,7 +20,7 @@ from crucible_telemetry.events.known import known
 from crucible_telemetry.events.shape import SHAPES
 from crucible_telemetry.export.stored import TOLD, stored, together
 from crucible_telemetry.export.trials import TrialTable
-from crucible_telemetry.export.walk import Slice
+from crucible_telemetry.export.walk import Slice, uncollected
 from crucible_telemetry.export.words import sayable, utf8
 
 _TEXT, _INT, _REAL, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -62,6 +62,7 @@ EXPERIMENTS: Final = pa.schema({
 """The relation ``experiments``."""
 
 
+@uncollected
 def event_batch(some: Slice, names: Sequence[str]) -> pa.RecordBatch:
     """The rows of a slice (at least one) as a record batch of chosen columns."""
     wanted = frozenset(names)

@@ -33,21 +33,21 @@ Buckets = dict[tuple[int, int], "Bucket"]
 """(level in seconds, start in µs) → what was counted."""
 
 
-class Times(Struct, frozen=True, array_like=True):
+class Times(Struct, frozen=True, array_like=True, gc=False):
     """Latencies of the operations that succeeded: how many, their sum in ns, and their sketch."""
 
     n: int = 0
     total_ns: int = 0
     zeros: int = 0
     offset: int = 0
-    bins: list[int] = []
+    bins: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, values_ns: Ints) -> "Times":
         """Of values ≥ 0."""
         sketch = Sketch.of(values_ns)
         total = sum(values_ns.tolist())
-        return cls(len(values_ns), total, sketch.zeros, sketch.offset, sketch.bins.tolist())
+        return cls(len(values_ns), total, sketch.zeros, sketch.offset, tuple(sketch.bins.tolist()))
 
     @property
     def sketch(self) -> Sketch:
@@ -60,10 +60,10 @@ class Times(Struct, frozen=True, array_like=True):
             return self if self.n else other
         both = self.sketch.plus(other.sketch)
         n, total = self.n + other.n, self.total_ns + other.total_ns
-        return Times(n, total, both.zeros, both.offset, both.bins.tolist())
+        return Times(n, total, both.zeros, both.offset, tuple(both.bins.tolist()))
 
 
-class Operations(Struct, frozen=True, array_like=True):
+class Operations(Struct, frozen=True, array_like=True, gc=False):
     """Ends of operations of one kind: all, successes, failures (timeouts included), latency of the successes."""
 
     ended: int = 0
@@ -81,7 +81,7 @@ class Operations(Struct, frozen=True, array_like=True):
         )
 
 
-class Bucket(Struct, frozen=True, array_like=True):
+class Bucket(Struct, frozen=True, array_like=True, gc=False):
     """What is counted of the events of one bucket.
 
     `llm` and `others`: ends of llm operations and of all others, so that the pool can be chosen when it
@@ -169,12 +169,12 @@ def total(buckets: Iterable[Bucket]) -> Bucket:
     return reduce(Bucket.plus, buckets, Bucket())
 
 
-class Packed(Struct, frozen=True, array_like=True):
+class Packed(Struct, frozen=True, array_like=True, gc=False):
     """A bucket on its way to bytes: sums as decimal text, since msgpack ends at 64 bits."""
 
     events: int
-    llm: tuple[int, int, int, int, str, int, int, list[int]]
-    others: tuple[int, int, int, int, str, int, int, list[int]]
+    llm: tuple[int, int, int, int, str, int, int, tuple[int, ...]]
+    others: tuple[int, int, int, int, str, int, int, tuple[int, ...]]
     costs: dict[int, tuple[int, str]]
 
 
@@ -201,13 +201,13 @@ def unpacked(data: bytes) -> Bucket:
     )
 
 
-def _flat(of: Operations) -> tuple[int, int, int, int, str, int, int, list[int]]:
+def _flat(of: Operations) -> tuple[int, int, int, int, str, int, int, tuple[int, ...]]:
     times = of.latency
     sketch = (times.zeros, times.offset, times.bins)
     return (of.ended, of.ok, of.failed, times.n, str(times.total_ns), *sketch)
 
 
-def _operations_of(flat: tuple[int, int, int, int, str, int, int, list[int]]) -> Operations:
+def _operations_of(flat: tuple[int, int, int, int, str, int, int, tuple[int, ...]]) -> Operations:
     ended, ok, failed, n, total_ns, zeros, offset, bins = flat
     return Operations(ended, ok, failed, Times(n, int(total_ns), zeros, offset, bins))
 

@@ -23,7 +23,7 @@ class Word(Struct, frozen=True, array_like=True):
     word: Any
 
 
-class Rollup(Struct, frozen=True, array_like=True):
+class Rollup(Struct, frozen=True, array_like=True, gc=False):
     """What was counted in ``[start_us, start_us + level_s)``: cells as bytes, to be put in place."""
 
     level_s: int
