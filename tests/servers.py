@@ -158,6 +158,11 @@ class Postgres:
                     told += 1
         return told
 
+    def signal_all(self, number):
+        """To every process that serves a client, and to the one that takes them on."""
+        self._process.send_signal(number)
+        self.signal_backends(number)
+
     def url(self, schema=None):
         """Of a schema that nobody else uses."""
         name = schema or f"t{next(self._numbers)}"

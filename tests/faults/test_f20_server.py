@@ -6,6 +6,7 @@ Nothing that a flush confirmed is lost, nothing is there twice, and emitters not
 
 import asyncio
 import signal
+import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
 
@@ -16,6 +17,7 @@ from waiting import comes
 import crucible_telemetry as ct
 from crucible_telemetry.errors import StoreError, StoreUnavailable
 from crucible_telemetry.stores import kept, lasting
+from crucible_telemetry.stores.postgres import server as connecting
 
 pytestmark = pytest.mark.asyncio
 
@@ -231,3 +233,87 @@ async def test_f20_a_lab_cannot_be_opened_while_it_is_away(server):
     server.start()
     async with ct.Lab(url) as lab:
         assert lab.list_experiments() == []
+
+
+@contextmanager
+def hanging(server):
+    """Neither who takes connections nor who serves them answers; what is asked meanwhile waits in their sockets."""
+    server.signal_all(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal_all(signal.SIGCONT)
+
+
+async def test_f20_a_lab_opens_not_at_a_server_that_hangs_and_says_so_in_time(server, monkeypatch):
+    monkeypatch.setattr(connecting, "CONNECT_S", 0.5)
+    url = server.url()
+    with hanging(server):
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await ct.Lab(url).open()
+        assert time.monotonic() - began < 5
+    async with ct.Lab(url) as lab:
+        assert lab.list_experiments() == []
+
+
+async def test_f20_a_lab_closes_in_time_at_a_server_that_hangs_and_says_what_is_not_saved(server):
+    url = server.url()
+    lab = await ct.Lab(url, close_timeout_s=0.5).open()
+    exp = await lab.start_experiment("a", capture="scope")
+    assert (await exp.flush()).complete
+    with hanging(server):
+        async with exp.scope():
+            for n in range(10):
+                await ct.execute("work.done", {"n": n})
+        began = time.monotonic()
+        report = await lab.close()
+        assert time.monotonic() - began < 5
+        assert "10 events are not on the disk" in report[exp.id]
+        assert [one for one in threading.enumerate() if one.name == "crucible-postgres"] == []
+    async with ct.Lab(url) as lab:
+        (found,) = lab.list_experiments()
+        assert found.counts.stored in (0, 10)  # what was under way may have come through
+        await found.reopen()
+        await found.stop()
+
+
+async def test_f20_what_is_gone_on_with_while_the_server_fails_over_is_once_ours_and_whole(server):
+    url = server.url()
+    async with ct.Lab(url) as lab:
+        exp = await lab.start_experiment("a", capture="scope")
+        emitted = 0
+        for attempt in range(12):
+            async with exp.scope():
+                for _ in range(500):
+                    ct.execute_nowait("work.done", {"n": emitted})
+                    emitted += 1
+            assert (await finished(exp)).complete
+            await exp.stop()
+            exp = await gone_on(lab, exp, server, after_s=attempt * 0.004)
+            assert exp.state == "running"
+        assert (await finished(exp)).complete
+    async with ct.Lab(url) as lab:
+        (found,) = lab.list_experiments()
+        numbers = [event.measurements["n"] for event in await found.events()]
+        assert numbers == list(range(emitted))
+        assert found.counts.stored == found.counts.emitted == emitted
+
+
+async def gone_on(lab, exp, server, after_s):
+    """Reopened, though the server's backends die meanwhile; asked again as long as it says that they did."""
+
+    async def fails_over():
+        await asyncio.sleep(after_s)
+        await asyncio.to_thread(server.signal_backends, signal.SIGKILL)
+
+    failing = asyncio.create_task(fails_over())
+    for _ in range(100):
+        try:
+            again = await lab.reopen_experiment(exp.id)
+        except StoreUnavailable:
+            await asyncio.sleep(0.05)
+        else:
+            break
+    await failing
+    return again

@@ -32,8 +32,9 @@ LOCKED: Final = """EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' 
   AND l.classid::bigint = {key} >> 32 AND l.objid::bigint = {key} & 4294967295)"""
 """Whether a session holds the advisory lock `key`, an SQL expression."""
 
-_AWAY: Final = ("08", "25", "40", "53", "55", "57", "58")
-"""Classes of SQLSTATE that a later try may get over: connection, read-only, conflict, resources, locks, shutdown, system."""
+_AWAY: Final = ("08", "25", "40", "53", "55", "57", "58", "XX000")
+"""Classes of SQLSTATE that a later try may get over: connection, read-only, conflict, resources, locks, shutdown,
+system; and internal errors, which extensions raise of what two sessions do at once."""
 
 
 def driver() -> Any:
@@ -51,10 +52,8 @@ def translated(shown_url: str, error: Exception) -> StoreError:
     """An error of asyncpg or of the network as one of ours."""
     state = getattr(error, "sqlstate", None)
     said = f"{error}" or type(error).__name__
-    if isinstance(
-        error, ValueError
-    ):  # an option that libpq has and asyncpg reads otherwise, or not
-        return StoreRefused(shown_url, f"is no URL that asyncpg takes: {said}")
+    if isinstance(error, ValueError):  # of the URL or of a value: the same the next time
+        return StoreRefused(shown_url, f"is not what asyncpg takes: {said}")
     if isinstance(error, OSError):
         return StoreUnavailable(shown_url, f"cannot be reached: {_in_words(error)}")
     if state is None or state.startswith(_AWAY):
