@@ -329,14 +329,7 @@ class Experiment(Questions, Archives):
         self._lab._check_writes("clean up")
         if self._life.living:
             await self.stop()
-        if not keep_data:
-            await self._lab._claim_at_rest(self, self.state, "cleanup")
-        self._life.move("cleanup", wall_us(), monotonic_ns())
-        self._lab._forget(self.id)
-        if not keep_data:
-            self._cleaned_up = True
-            self._wake_subscribers()
-        await self._collector.store.close(delete=not keep_data)
+        await self._lab._clean_up(self, keep_data=keep_data)
 
 
 def _word(text: str | None) -> str | None:

@@ -7,6 +7,7 @@ from functools import partial
 import anyio
 from msgspec.structs import replace
 
+from crucible_telemetry.clock import monotonic_ns, wall_us
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.spec import State
 from crucible_telemetry.errors import CrucibleError
@@ -57,6 +58,27 @@ class Leaving(Registry):
         finally:  # a caller that was cancelled meanwhile leaves no counting behind
             if not self._any_living:
                 self._unheard.listen(on=False)
+
+    async def _clean_up(self, experiment: Experiment, *, keep_data: bool) -> None:
+        """Give its data up, to the end once begun; cancelled, it is waited for no longer than a close."""
+        root = spawn_root(partial(self._give_up, experiment, keep_data), "crucible-cleanup")
+        try:
+            await root.wait()
+        except BaseException:
+            await root.outlast(self._close_timeout_s)
+            raise
+        if root.error is not None:
+            raise root.error
+
+    async def _give_up(self, experiment: Experiment, keep_data: bool) -> None:  # noqa: FBT001 - see `_clean_up`
+        if not (keep_data or experiment._cleaned_up):
+            await self._claim_at_rest(experiment, experiment.state, "cleanup")
+        experiment._life.move("cleanup", wall_us(), monotonic_ns())
+        self._forget(experiment.id)
+        if not keep_data:
+            experiment._cleaned_up = True
+            experiment._wake_subscribers()
+        await experiment._collector.store.close(delete=not keep_data)
 
     async def _claim_at_rest(self, experiment: Experiment, state: State, command: str) -> None:
         """Write that it is at rest, in this state; an error when another lab runs it, or has gone on with it."""
