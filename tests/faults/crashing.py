@@ -82,6 +82,7 @@ class Ledger:
                 return {"opened_s": opened_s, "stored": 0}
             (exp,) = experiments
             assert exp.state in ("interrupted", self.left)
+            assert exp.health().store.damage == ()
             stored = await self._check_events(exp)
             await self._check_beside(exp)
             store = exp._collector.store

@@ -288,6 +288,22 @@ async def test_f04_a_lab_that_skips_damage_marks_the_words_that_it_cannot_read(s
             await exp.archive(spelled.parent / "archive")
 
 
+async def test_f04_a_comparison_of_what_is_not_whole_says_so(path):
+    async with ct.Lab(path) as lab:
+        for arm in ("b", "c"):
+            async with lab.experiment(arm) as exp:
+                for number in range(12):
+                    async with exp.trial(item=str(number)) as trial:
+                        ct.execute_nowait("x.stop", {"duration_ns": number})
+                        trial.score(correct=number % 3 > (arm == "b"))
+    with rows(path) as tables:
+        tables.execute("DELETE FROM blocks WHERE experiment LIKE 'b-%'")
+    async with ct.Lab(path, on_damage="skip") as lab:
+        arms = [exp.id for exp in lab.list_experiments()[1:]]
+        said = str(await lab.compare_experiments(arms, metric="score.correct"))
+    assert "b is not whole: events 1 to 12 are missing" in said
+
+
 async def test_f04_what_to_do_about_damage_is_one_of_two(path):
     with pytest.raises(ct.ConfigurationError, match="on_damage: want 'raise' or 'skip'"):
         ct.Lab(path, on_damage="ignore")

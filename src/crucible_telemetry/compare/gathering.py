@@ -23,6 +23,7 @@ from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.metrics.figures import Cost
 from crucible_telemetry.stats.arguments import Floats
 from crucible_telemetry.stores.base import Where
+from crucible_telemetry.stores.kept import KeptStore
 
 _FAILED: Final = (Outcome.ERROR, Outcome.TIMEOUT)
 
@@ -45,6 +46,8 @@ class Gathered(Struct, frozen=True, eq=False):
     at: NDArray[np.intp]
     """Positions of the calls, where calls are the units."""
     watched: Watched
+    damage: tuple[str, ...]
+    """What is not there of it, in words: of a lab that reads on all the same."""
 
     @property
     def retried(self) -> bool:
@@ -160,4 +163,10 @@ async def gathered(
         units=units,
         at=at,
         watched=watched,
+        damage=_damage(experiment),
     )
+
+
+def _damage(experiment: Questions) -> tuple[str, ...]:
+    store, _ = experiment._reading.source
+    return store.damage.told() if isinstance(store, KeptStore) else ()

@@ -112,7 +112,7 @@ def notes_on(
     metric: Metric, arms: Sequence[Gathered], losses: Sequence[tuple[int, int]]
 ) -> tuple[str, ...]:
     """What holds for the comparison as a whole; `losses`: units without a value first."""
-    found = []
+    found = [f"{arm.name} is not whole: {'; '.join(arm.damage)}" for arm in arms if arm.damage]
     if arms[0].units.kind == "call" and metric.source == "custom":
         found.append(
             "nothing ran in trials, so a custom metric has one value an experiment: they differ by the "

@@ -17,6 +17,8 @@ from crucible_telemetry.stores.keeping import KeptExperiment, Mark, Tip
 Run = tuple[int, int]
 """First and last seq."""
 KINDS: Final = ("shape", "model", "error")
+MOST: Final = 20
+"""Runs of missing events that are told of one by one."""
 NAMED: Final = 5
 """Runs or words that a message names one by one."""
 
@@ -39,7 +41,10 @@ class Damage(Struct, frozen=True, kw_only=True):
 
     def told(self) -> tuple[str, ...]:
         """In words, one for each thing; none when all is there."""
-        found = [f"{named(run)} are missing" for run in self.missing]
+        found = [f"{named(run)} are missing" for run in self.missing[:MOST]]
+        if len(self.missing) > MOST:
+            rest = self.missing[MOST:]
+            found.append(f"and {_events(rest):,} more events in {len(rest):,} runs are missing")
         found += [
             f"{named(run)} were committed and are lost: the last transactions are gone"
             for run in self.lost

@@ -15,11 +15,12 @@ before the next one. It is as many events ahead as come in one to ten seconds, h
 import hashlib
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.events.mailbox import log
@@ -74,13 +75,23 @@ class Marks:
 
     def read(self) -> dict[str, Mark]:
         """What is known, by experiment; nothing where no file is."""
+        here = boot()
+        return {found.id: found.mark(here) for found in self._found()}
+
+    def _found(self) -> list["_Found"]:
         try:
             data = self.path.read_bytes()
         except OSError:
-            return {}
-        here = boot()
-        slots = (data[at : at + SLOT_BYTES] for at in range(0, len(data), SLOT_BYTES))
-        return dict(found for slot in slots if (found := _read(slot, here)) is not None)
+            return []
+        slots = (
+            _read(row, data[row * SLOT_BYTES :][:SLOT_BYTES])
+            for row in range(len(data) // SLOT_BYTES)
+        )
+        return [slot for slot in slots if slot is not None]
+
+    def miss_no_more(self, ids: AbstractSet[str]) -> None:
+        """It has been told that of these nothing is left."""
+        self._put({found.row: bytes(SLOT_BYTES) for found in self._found() if found.id in ids})
 
     def promise(self, tips: Tips) -> None:
         """Before a commit: wait for the disk where it goes further than was promised."""
@@ -115,10 +126,10 @@ class Marks:
 
     def close(self, *, whole: bool) -> None:
         """Let go of the file; `whole`: the database is on the disk without a journal, nothing is promised."""
-        if whole and self._promises:
-            for slot in self._slots.values():
-                slot.promised = 0
-            self._write(list(self._slots), sync=True)
+        if whole and self._file is not None:
+            here = boot()
+            kept = [one for one in self._found() if one.promised and one.booted == here]
+            self._put({one.row: replace(one, promised=0).slot() for one in kept}, sync=True)
         file, self._file = self._file, None
         self._slots.clear()
         if file is not None:
@@ -129,9 +140,12 @@ class Marks:
         self._file = None
 
     def _write(self, ids: list[str], *, sync: bool = False) -> None:
-        here = boot()
-        slots = ((one, self._slots[one]) for one in ids)
-        self._put({slot.row: _written(one, slot, here) for one, slot in slots}, sync=sync)
+        here, found = boot(), []
+        for one in ids:
+            slot = self._slots[one]
+            tip = slot.tip
+            found.append(_Found(slot.row, one, tip.commit, tip.last_seq, slot.promised, here))
+        self._put({one.row: one.slot() for one in found}, sync=sync)
 
     def _put(self, slots: Mapping[int, bytes], *, sync: bool = False) -> None:
         if not slots:
@@ -182,20 +196,35 @@ def _opened(path: Path, mode: int) -> int:
     return file
 
 
-def _written(one: str, slot: _Slot, here: bytes) -> bytes:
-    name = one.encode("utf-8", "surrogatepass")
-    if len(name) > _ID_BYTES:
-        return bytes(SLOT_BYTES)
-    figures = _FIGURES.pack(slot.tip.commit, slot.tip.last_seq, slot.promised, here)
-    return sealed(figures + bytes([len(name)]) + name.ljust(_ID_BYTES, b"\0"), "mark")
+class _Found(Struct, frozen=True):
+    """A slot as it stands in the file."""
+
+    row: int
+    id: str
+    commit: int
+    last_seq: int
+    promised: int
+    booted: bytes
+
+    def mark(self, here: bytes) -> Mark:
+        """What is known by it in this run of the machine: as long as that goes on, nothing promised is lost."""
+        holds = self.booted == here or not any(self.booted)
+        promised = 0 if holds else self.promised
+        return Mark(commit=self.commit, last_seq=self.last_seq, promised=promised)
+
+    def slot(self) -> bytes:
+        """As bytes; none where the id is too long."""
+        name = self.id.encode("utf-8", "surrogatepass")
+        if len(name) > _ID_BYTES:
+            return bytes(SLOT_BYTES)
+        figures = _FIGURES.pack(self.commit, self.last_seq, self.promised, self.booted)
+        return sealed(figures + bytes([len(name)]) + name.ljust(_ID_BYTES, b"\0"), "mark")
 
 
-def _read(slot: bytes, here: bytes) -> tuple[str, Mark] | None:
+def _read(row: int, slot: bytes) -> _Found | None:
     value = unsealed(slot, "mark")
     if value is None:
         return None
-    commit, last_seq, promised, booted = _FIGURES.unpack_from(value)
     start = _FIGURES.size + 1
     name = value[start : start + value[start - 1]].decode("utf-8", "surrogatepass")
-    holds = booted == here or not any(booted)
-    return name, Mark(commit=commit, last_seq=last_seq, promised=0 if holds else promised)
+    return _Found(row, name, *_FIGURES.unpack_from(value))

@@ -195,6 +195,7 @@ class SqliteKeep:
 
     def _told_lost(self, ids: AbstractSet[str], marks: Mapping[str, Mark]) -> None:
         """Experiments of which nothing is left."""
+        self._marks.miss_no_more(ids)
         for one in sorted(ids):
             least, most = marks[one].last_seq, max(marks[one].last_seq, marks[one].promised)
             log.warning(
