@@ -1,8 +1,11 @@
 """Users' own metrics are compared by the trial; `where=` and shared events."""
 
 import math
+import time
 from collections import Counter
 
+import anyio
+import anyio.lowlevel
 import pytest
 from trial_arms import run
 
@@ -123,6 +126,8 @@ async def test_where_chooses_events_and_by_its_identity_trials(lab):
     for metric in ("steps", "success"):
         found = await lab.compare_experiments(ids, metric=metric, where=three)
         assert found.result.n == (3, 3)
+    with pytest.raises(ct.ComparisonError, match="no trial of a fits `where`"):
+        await lab.compare_experiments(ids, metric="steps", where=ct.Where(sample_id="nobody"))
     with pytest.raises(ct.ComparisonError, match="success.: is a figure of trials.*sample_id"):
         await lab.compare_experiments(ids, metric="success", where=ct.Where(event="agent.*"))
 
@@ -177,3 +182,26 @@ async def test_a_measured_field_is_compared_by_its_name(lab):
     ids = [(await run(lab, name, rows)).id for name in "ab"]
     found = await lab.compare_experiments(ids, metric="duration_ms")
     assert [arm.value for arm in found.arms] == [1.0, 1.0]
+
+
+async def test_many_trials_do_not_keep_the_loop(lab):
+    ids = []
+    for name in "ab":
+        exp = await lab.start_experiment(name, capture="scope")
+        for item in range(4000):
+            async with exp.trial(item=item) as trial:
+                trial.score(s=item % 7)
+        ids.append((await exp.stop()).id)
+    longest = [0.0]
+
+    async def watch():
+        while True:
+            before = time.thread_time()
+            await anyio.lowlevel.checkpoint()
+            longest[0] = max(longest[0], time.thread_time() - before)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await lab.compare_experiments(ids, metric="score.s")
+        group.cancel_scope.cancel()
+    assert longest[0] < 0.015  # 4,000 trials made into units on the loop took 25 ms of its own

@@ -131,22 +131,31 @@ def _asked_for(record: TrialRecord, where: Where | None) -> bool:
     return all(of[name] in choices for name, choices in where.identity.items())
 
 
+def _counted(
+    ran: list[TrialRecord], where: Where | None, watched: Watched, events: Events
+) -> tuple[list[TrialRecord], Units, NDArray[np.intp]]:
+    """The trials asked for, the units, and where the calls are that stand for units; not on the loop."""
+    records = [record for record in ran if _asked_for(record, where)]
+    if ran:
+        return records, trial_units(records, watched), np.zeros(0, np.intp)
+    return records, *call_units(events)
+
+
 async def gathered(
     experiment: Questions, where: Where | None, metrics: Sequence[Metric]
 ) -> Gathered:
     """Everything of one experiment; trials if there are any, else the calls of its pool."""
     priced = any(metric.key == "cost_usd" for metric in metrics)
     costs = (await experiment.metrics(where)).cost if priced else None
-    records = [record for record in await experiment.trials() if _asked_for(record, where)]
+    ran = await experiment.trials()
     parts, reader = await experiment._parts(where)
     config = experiment.spec.metrics_config
     events = Events(parts, reader, Pools(config, reader))
     life = experiment._life
     watched = Watched(wall_us() if life.ended_us is None else life.ended_us, tuple(life.gaps_us))
-    if records:
-        units, at = trial_units(records, watched), np.zeros(0, np.intp)
-    else:
-        units, at = await anyio.to_thread.run_sync(call_units, events)
+    records, units, at = await anyio.to_thread.run_sync(_counted, ran, where, watched, events)
+    if ran and not records:
+        raise ComparisonError(metrics[0].name, f"no trial of {experiment.name} fits `where`")
     if not len(units) and any(metric.source != "custom" for metric in metrics):
         raise ComparisonError(metrics[0].name, f"{experiment.name} has no trials and no operations")
     return Gathered(
