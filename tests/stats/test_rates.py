@@ -215,3 +215,26 @@ def test_a_verdict_from_above_and_one_claim_at_a_time():
     assert verdict(wilson((0, 0)), at_least=0.99) == "undecided"
     with pytest.raises(ConfigurationError, match="claim: 99 is not between"):
         binomial_test((1, 2), claim=99)
+
+
+@given(
+    st.integers(0, 40),
+    st.integers(0, 60),
+    st.floats(0.5, 0.999),
+    st.sampled_from(["two-sided", "less", "greater"]),
+)
+def test_a_p_value_and_an_interval_that_disagree_are_told_and_no_others(
+    won, more, confidence, side
+):
+    found = newcombe((won, 40), (more, 60), confidence=confidence, alternative=side)
+    rejected = found.p_value < 1 - confidence
+    excluded = not found.interval[0] <= 0 <= found.interval[1]
+    assert any("disagree" in note for note in found.notes) == (rejected != excluded)
+
+
+def test_rare_outcomes_of_unequal_arms_are_told_to_be_few():
+    """One failure of 5 beside four of 200 has p = 0.01; exactly, so extreme a table comes up in 12 of 100."""
+    found = newcombe((4, 5), (196, 200))
+    assert found.p_value < 0.05 < fisher_exact((4, 5), (196, 200)).p_value
+    assert "an arm expects 0.1 of the rarer outcome" in found.notes[0]
+    assert newcombe((20, 40), (30, 60)).notes == ()

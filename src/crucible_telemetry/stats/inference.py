@@ -92,6 +92,20 @@ def with_notes(result: Result, *notes: str) -> Result:
     return replace(result, notes=result.notes + notes) if notes else result
 
 
+def disagreeing(result: Result) -> Result:
+    """The same result, told where its p-value and its interval, of different methods, disagree about 0."""
+    held = result.interval[0] <= 0 <= result.interval[1]
+    if (
+        math.isnan(result.p_value)
+        or math.isnan(result.interval[0])
+        or held == (result.p_value >= 1 - result.confidence)
+    ):
+        return result
+    return with_notes(
+        result, "p-value and interval are of different methods and disagree here: it is close"
+    )
+
+
 def t_below(statistic: float, df: float = math.inf) -> float:
     """P(T ≤ statistic)."""
     functions = special()

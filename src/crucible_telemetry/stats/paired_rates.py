@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.stats.arguments import same_length, whole
 from crucible_telemetry.stats.extra import special
-from crucible_telemetry.stats.inference import Inference
+from crucible_telemetry.stats.inference import Inference, disagreeing
 from crucible_telemetry.stats.rates import DIFFERENCE_OF_RATES
 from crucible_telemetry.stats.result import Alternative, Interval, Result, Told
 from crucible_telemetry.wilson import wilson_limits
@@ -86,12 +86,13 @@ def _difference(pairs: PairedRates, ask: Inference, told: Told) -> Result:
         told |= {"statistic": math.nan, "p_value": math.nan, "interval": (-1.0, 1.0)}
         return ask.undecided("no pairs", estimate=math.nan, **told)
     same = pairs.control_only + pairs.treatment_only == 0
-    return ask.result(
+    found = ask.result(
         estimate=(pairs.treatment_only - pairs.control_only) / pairs.n,
         interval=ask.sides(_limits(pairs, ask.critical()), (-1.0, 1.0)),
         notes=("no pair differs",) if same else (),
         **told,
     )
+    return disagreeing(found)
 
 
 def _limits(pairs: PairedRates, z: float) -> Interval:
