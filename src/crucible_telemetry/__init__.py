@@ -5,6 +5,7 @@ An event's way through the house::
     1 · emit      events/      execute, span: who listens → encode once → append to a mailbox
     2 · collect   collect/     a supervised actor takes a batch: wanted? → private → enriched → priced
     3 · keep      stores/      in order of (time, seq)        3 · count   metrics/   the live board
+                               on a file or server an actor of its own commits what is new each 200 ms
     4 · understand analysis/   windows, figures at rest       4 · take away export/  files
                    stats/      arrays in, estimates with intervals out; knows nothing of events
                    compare/    experiments side by side: units, design, method, result

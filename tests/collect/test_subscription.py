@@ -106,7 +106,7 @@ async def test_several_readers_see_everything_each(exp):
 
 
 async def test_a_reader_that_stopped_reading_is_forgotten(exp):
-    before = len(exp._collector._followers)
+    before = len(exp._collector.followers)
     await emit(5)
     async for event in exp.subscribe():
         assert event.measurements["i"] == 0
@@ -118,7 +118,7 @@ async def test_a_reader_that_stopped_reading_is_forgotten(exp):
     gc.collect()
     await emit(5)
     await exp.flush()
-    assert len(exp._collector._followers) == before
+    assert len(exp._collector.followers) == before
 
 
 async def test_a_cancelled_reader_breaks_nothing_and_another_goes_on(exp):

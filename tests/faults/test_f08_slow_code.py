@@ -127,7 +127,7 @@ async def test_subscribers_made_in_many_threads_all_hear(exp):
     ct.execute_nowait("n")
     heard = [await anext(subscription) for subscription in made]
     assert [event.event_name for event in heard] == ["n"] * 1600
-    assert len(exp._collector._followers) == 1600
+    assert len(exp._collector.followers) == 1600
     for subscription in made:
         subscription.close()
-    assert not exp._collector._followers
+    assert not exp._collector.followers

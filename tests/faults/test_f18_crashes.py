@@ -10,6 +10,7 @@ from faults.ledger import NAME, emit, lawful, numbers, stored_numbers, whole
 import crucible_telemetry as ct
 from crucible_telemetry.collect.careful import Careful
 from crucible_telemetry.collect.collector import Collector
+from crucible_telemetry.collect.followers import Followers
 from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.collect.progress import advanced
 from crucible_telemetry.errors import ExperimentFailed
@@ -28,7 +29,7 @@ STEPS = (
     Careful.prepare,
     Collector._commit,
     advanced,
-    Collector._tell,
+    Followers.tell,
     Collector._measure,
     Collector.release,
     Mailbox.remove,

@@ -73,10 +73,10 @@ class Tools:
 
 def _crash_after_all(collector):
     def tell(_):
-        collector.leave(tell)
+        collector.followers.leave(tell)
         raise RuntimeError("a crash the program asked for")
 
-    collector.follow(tell)
+    collector.followers.follow(tell)
 
 
 @contextmanager

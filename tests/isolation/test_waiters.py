@@ -14,10 +14,10 @@ async def test_who_waits_for_room_is_woken_when_an_emitters_drain_fails_after_it
         collector = exp._collector
 
         def crash(_):
-            collector.leave(crash)
+            collector.followers.leave(crash)
             raise RuntimeError("after the commit")
 
-        collector.follow(crash)
+        collector.followers.follow(crash)
         ct.execute_nowait("a", {"n": 1})
         waiting = asyncio.create_task(ct.execute("a", {"n": 2}))
         await asyncio.sleep(0)

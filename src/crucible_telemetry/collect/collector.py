@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from crucible_telemetry.clock import monotonic_ns
 from crucible_telemetry.collect.careful import MAX_BATCH, Careful, announce_first
+from crucible_telemetry.collect.followers import Followers
 from crucible_telemetry.collect.library import LIBRARY
 from crucible_telemetry.collect.prepare import Preparer
 from crucible_telemetry.collect.progress import Counts, Prepared, Progress, advanced
@@ -23,7 +24,6 @@ from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.reader import ExperimentReader
 from crucible_telemetry.collect.room import WaitingRoom
 from crucible_telemetry.collect.wanted import INTERRUPTS
-from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import Gate, Mailbox, log
 from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.scope import current_scope
@@ -64,13 +64,12 @@ class Collector(WaitingRoom):
         self.batches = self.drained_by_emitters = self.runs = 0
         self.drain_ns_last = self.drain_ns_max = 0
         self.woken_ns = self.lag_ns = 0
-        self._followers: dict[int, Callable[[Columns], None]] = {}
+        self.followers = Followers()
         super().__init__()
         self._awake, self._hurry = Signal(), Signal()
         self._lock = threading.RLock()
         self._busy = False
         self._prepared: Prepared | None = None
-        self._told = 0
         self.careful = Careful(preparer)
 
     def _wants(self) -> Callable[[str], bool] | None:
@@ -138,7 +137,7 @@ class Collector(WaitingRoom):
             if ahead not in (0, expected):
                 raise AssertionError(f"the store is {ahead} events ahead, not {expected}")
             # The crash may have come between a commit and saying so.
-            self._tell()
+            self.followers.tell(self._prepared, self.progress.stored)
         self.release()
 
     # -- what the mailbox asks ------------------------------------------------------------------
@@ -297,7 +296,7 @@ class Collector(WaitingRoom):
     def _batch(self, limit: int) -> bool:
         box, progress = self.box, self.progress
         consumed = progress.consumed
-        self._tell()
+        self.followers.tell(self._prepared, self.progress.stored)
         box.remove(consumed)
         rows = box.rows[1 : 1 + min(self.careful.limit(consumed), limit)]
         if not rows:
@@ -321,7 +320,7 @@ class Collector(WaitingRoom):
         box.remove(self.progress.consumed)
         if prepared.casualties and not progress.quarantined:
             announce_first(prepared.casualties[0], self.reader.experiment_id)
-        self._tell()
+        self.followers.tell(self._prepared, self.progress.stored)
         return True
 
     def _commit(self, prepared: Prepared, progress: Progress) -> None:
@@ -330,22 +329,3 @@ class Collector(WaitingRoom):
         if prepared.columns is not None:
             self.store.append(prepared.columns)
         self.progress = after
-
-    def follow(self, tell: Callable[[Columns], None]) -> None:
-        """Call this with each committed batch. One change of a dict: threads and finalisers may do it."""
-        self._followers[id(tell)] = tell
-
-    def leave(self, tell: Callable[[Columns], None]) -> None:
-        """Call it no longer."""
-        self._followers.pop(id(tell), None)
-
-    def _tell(self) -> None:
-        """Show the last committed batch to those who follow, once, even when a crash came between."""
-        prepared = self._prepared
-        columns = None if prepared is None else prepared.columns
-        if columns is None or not self._told < columns.last_seq <= self.progress.stored:
-            return
-        for tell in list(self._followers.values()):
-            tell(columns)
-        # Last: a crash among them tells all of them again, which each of them bears.
-        self._told = columns.last_seq

@@ -30,9 +30,9 @@ class Subscription:
         def tell(_: Columns) -> None:
             more.set()
 
-        collector.follow(tell)
+        collector.followers.follow(tell)
         # Most readers leave their loop and never close: what nobody reads any more is told nothing.
-        self._forget = weakref.finalize(self, collector.leave, tell)
+        self._forget = weakref.finalize(self, collector.followers.leave, tell)
         self._forget.atexit = False
 
     def close(self) -> None:

@@ -43,6 +43,13 @@ OTEL_NEXT: Final = (
     "gen_ai.client.operation.time_per_output_chunk",
 )
 COST_KEYS: Final = ("cost_usd", "cost", "total_cost", "usage.total_cost", "usage.cost")
+PROVIDER_KEYS: Final = (
+    "provider", "gen_ai.provider.name", "gen_ai.system", "custom_llm_provider", "ls_provider",
+    "model.provider",
+)  # fmt: skip
+MODEL_KEYS: Final = (
+    "model", "model_name", "gen_ai.response.model", "gen_ai.request.model", "ls_model_name",
+)  # fmt: skip
 _PAIRS: Final = (("start", "stop"), ("started_at", "ended_at"), ("start_time", "end_time"))
 
 
@@ -95,27 +102,8 @@ class Plan:
         )
         self.tokens = TokenPlan(first_words)
         self.model = {
-            "provider": places_of(
-                first_words,
-                (
-                    "provider",
-                    "gen_ai.provider.name",
-                    "gen_ai.system",
-                    "custom_llm_provider",
-                    "ls_provider",
-                    "model.provider",
-                ),
-            ),
-            "model": places_of(
-                first_words,
-                (
-                    "model",
-                    "model_name",
-                    "gen_ai.response.model",
-                    "gen_ai.request.model",
-                    "ls_model_name",
-                ),
-            ),
+            "provider": places_of(first_words, PROVIDER_KEYS),
+            "model": places_of(first_words, MODEL_KEYS),
         }
         # A start has no outcome, whatever it carries.
         keys = () if self.known.suffix == "start" else OUTCOME_KEYS

@@ -9,11 +9,10 @@ import anyio.lowlevel
 
 from crucible_telemetry.analysis.reading import Reading
 from crucible_telemetry.clock import monotonic_ns, wall_us
-from crucible_telemetry.collect.account import counts_of, health_of
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.custom import CustomMetrics
 from crucible_telemetry.collect.life import Life
-from crucible_telemetry.collect.progress import Counts, FlushResult, Health
+from crucible_telemetry.collect.progress import FlushResult
 from crucible_telemetry.collect.quota import Quota
 from crucible_telemetry.collect.recount import LookingBack
 from crucible_telemetry.collect.spec import ExperimentSpec, State
@@ -31,12 +30,13 @@ from crucible_telemetry.experiment.archives import Archives
 from crucible_telemetry.experiment.questions import LATER_VERBS, Questions
 from crucible_telemetry.experiment.scopes import ExperimentScope, ExperimentSpan
 from crucible_telemetry.experiment.series import ExperimentSeries
+from crucible_telemetry.experiment.standing import Standing
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.loops import Signal
 from crucible_telemetry.stores.base import Query, committed
 
 
-class Experiment(Questions, Archives):
+class Experiment(Standing, Questions, Archives):
     """One experiment of a lab. Made by `Lab.start_experiment` and `Lab.experiment`."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Experiment(Questions, Archives):
     ) -> None:
         self.id, self._lab, self._life = experiment_id, lab, life
         self._since: Board | None = None
-        self._failure: BaseException | None = None
+        self._failure = None
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._cleaned_up = False
         """Whether its data was given up; see `cleanup`."""
@@ -70,7 +70,7 @@ class Experiment(Questions, Archives):
         self._exported, self.export_error = False, None
         collector.owner = self
         if self._custom.streams:
-            collector.follow(self._custom.tell)
+            collector.followers.follow(self._custom.tell)
 
     def _rest(self, life: Life, collector: Collector) -> None:
         """It has ended in an earlier process, or runs in another: nothing of it is to be done here."""
@@ -114,42 +114,6 @@ class Experiment(Questions, Archives):
 
     def __repr__(self) -> str:
         return f"<Experiment {self.id} {self.state.value}, {self.counts.stored} events>"
-
-    # -- what it is -----------------------------------------------------------------------------
-
-    @property
-    def state(self) -> State:
-        """One of running, paused, stopped, archived, interrupted, failed."""
-        return self._life.state
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What a failed experiment failed of."""
-        return self._failure
-
-    @property
-    def pause_count(self) -> int:
-        """How often it was paused."""
-        return self._life.pause_count
-
-    @property
-    def active_seconds(self) -> float:
-        """Seconds it ran, pauses left out."""
-        return self._life.seconds(State.RUNNING, monotonic_ns())
-
-    @property
-    def paused_seconds(self) -> float:
-        """Seconds it was paused."""
-        return self._life.seconds(State.PAUSED, monotonic_ns())
-
-    @property
-    def counts(self) -> Counts:
-        """What became of every event offered; see `Counts`."""
-        return counts_of(self._collector)
-
-    def health(self) -> Health:
-        """How collecting goes: lag, drain time, mailbox peak, what was replaced, what was quarantined."""
-        return health_of(self._collector, self.state.value, self._custom.failed)
 
     @property
     def series(self) -> ExperimentSeries:

@@ -35,7 +35,7 @@ from crucible_telemetry.stores.base import Query, Where, Window
 LIVE_DRAIN_NS: Final = 100_000_000
 """How long `live` may keep the loop to catch up; a full mailbox takes a quarter of it."""
 LATER_VERBS: Final = {
-    "quality": "data quality reports come with the stores that last",
+    "quality": "data quality reports come with sequential tests",
     "plot": "plots come with the live page",
 }
 """Verbs of an experiment whose part is not built yet, and what they wait for."""

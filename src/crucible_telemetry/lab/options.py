@@ -12,9 +12,9 @@ from crucible_telemetry.lab.durable import MEMORY
 from crucible_telemetry.lab.records import GIVEN_AGAIN, as_kept
 
 LATER_VERBS: Final = {
-    "ledger": "it comes with the stores that last",
+    "ledger": "it comes with budgets and alerts",
     "budget": "budgets come with the ledger",
-    "study": "studies come with the ledger",
+    "study": "studies come with sequential tests",
     "join_experiment": "many machines come last",
 }
 """Verbs of a lab whose part is not built yet, and what they wait for."""
