@@ -1,14 +1,21 @@
 """Archives: an experiment leaves a lab as a folder of files, and comes back bit for bit."""
 
+import hashlib
 import json
 import math
+import os
+import shutil
 from datetime import timedelta
 
+import anyio
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from strategies import ANYTHING, ODD_KEY
 
 import crucible_telemetry as ct
+from crucible_telemetry.events.columns import FILL
+from crucible_telemetry.events.event import GENERIC_SHAPE
 
 pytestmark = pytest.mark.asyncio
 KINDS = ["parquet", "jsonl"]
@@ -140,6 +147,83 @@ async def test_an_archive_says_where_it_was_made_and_lets_other_programs_read_it
     (trials,) = (tmp_path / "a/tables").iterdir()
     assert pq.read_table(events).column("seq").to_pylist() == list(range(1, said["events"] + 1))
     assert pq.read_table(trials).column("item").to_pylist() == ["0", "1", "2", "bad"]
+
+
+async def test_an_environment_names_commit_changes_and_graphics_cards(tmp_path, monkeypatch):
+    from crucible_telemetry.export.environment import environment
+
+    tool = tmp_path / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 81559 MiB, 550.54'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    told = environment()
+    assert told["git"] is None
+    assert told["machine"]["gpus"] == ["NVIDIA H100, 81559 MiB, 550.54"]
+    assert told["crucible_telemetry"] == ct.__version__
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    name = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init", "-q"), (*name, "commit", "-q", "--allow-empty", "-m", "one")):
+        await anyio.run_process(["git", *words])
+    found = environment()["git"]
+    assert len(found["commit"]) == 40
+    assert found["changed"]  # the tool itself is in no commit
+
+
+HOPS = ["memory", "sqlite", "postgres", "memory"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_hard_values_go_through_every_store_and_come_out_as_they_went_in(tmp_path, kind):
+    pytest.importorskip("asyncpg", reason="asyncpg is optional")
+    import servers
+    from faults.test_f11_kept import filled as hard
+
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is optional")
+    urls = {"memory": "memory", "sqlite": tmp_path / "hop.db", "postgres": servers.postgres().url()}
+    async with ct.Lab() as lab:
+        exp = await hard(lab)
+        wanted, raw = await told(exp), await payload_hash(exp)
+        await exp.archive(tmp_path / "0", format=kind)
+    for hop, store in enumerate(HOPS):
+        async with ct.Lab(urls[store]) as lab:
+            back = await lab.restore(tmp_path / f"{hop}")
+            assert await told(back) == wanted, store
+            await back.archive(tmp_path / f"{hop + 1}", format=kind)
+        if store != "memory":
+            async with ct.Lab(urls[store], read_only=True) as lab:
+                again = lab.get_experiment(exp.id)
+                assert await payload_hash(again) == raw, store
+    hashes = [copies_hash(tmp_path / f"{hop}") for hop in range(len(HOPS) + 1)]
+    assert len(set(hashes)) == 1
+
+
+async def payload_hash(exp):
+    """Of every figure, flag and word in the columns of an experiment, and of its rows under their shapes."""
+    parts, reader = await exp._parts(None)
+    found = hashlib.sha256()
+    for part in parts:
+        for at, row in enumerate(part.decoded(np.arange(len(part)))):
+            shape = int(part.shape[at])
+            keys = reader.keys(shape) if shape != GENERIC_SHAPE else ()
+            found.update(ascii((row[0], row[3:], keys, part.seqs(np.array([at])))).encode())
+            figures = {name: int(column[at]) for name, column in part.optional().items()}
+            whole = {n: v for n, v in figures.items() if v != FILL[n]}
+            words = reader.model(int(part.model[at])), reader.error(int(part.error[at]))
+            found.update(ascii((whole, words, int(part.flags[at]), int(part.outcome[at]))).encode())
+    return found.hexdigest()
+
+
+def copies_hash(archive):
+    """Of the copies of events that other programs read, without the words' numbers in a Parquet file."""
+    found = hashlib.sha256()
+    for path in sorted((archive / "events").iterdir()):
+        for event in ct.read_events(path):
+            found.update(ascii(event).encode())
+    return found.hexdigest()
 
 
 async def test_a_restored_experiment_goes_on_in_a_lab_that_lasts(tmp_path):

@@ -238,6 +238,41 @@ async def test_f32_a_bomb_takes_no_more_than_100_mb(archive, kind):
     assert resident.peak_bytes() - before < 100 * 2**20
 
 
+async def test_f32_parts_that_the_manifest_does_not_name_are_not_looked_at(archive):
+    for name in ("blocks/000000000101-000000000200-0123456789abcdef.ctb.gz", "evil.py", "trials/x"):
+        (archive / name).write_bytes(PICKLE)
+    async with ct.Lab() as lab:
+        assert (await lab.restore(archive)).counts.stored == 100
+
+
+@pytest.mark.parametrize("kind", ["experiment", "trials", "block"])
+async def test_f32_a_part_that_is_named_twice_or_not_there_is_refused(archive, kind):
+    said = inside(archive)
+    part = next(p for p in said["parts"] if p["kind"] == kind)
+    sealed(archive, said | {"parts": [*said["parts"], part]})
+    await refused(archive, "twice")
+    sealed(archive, said)
+    (archive / part["path"]).unlink()
+    await refused(archive, "not there")
+
+
+@pytest.mark.skipif(not resident.PRESENT, reason="needs Linux's /proc")
+async def test_f32_a_manifest_of_ten_thousand_parts_takes_no_more_than_100_mb(archive):
+    said = inside(archive)
+    part = next(p for p in said["parts"] if p["kind"] == "trials")
+    parts = [
+        part | {"path": f"trials/{i:016x}.msgpack.gz", "sha256": f"{i:016x}" * 4, "rows": 0}
+        for i in range(10_000)
+    ]
+    sealed(archive, said | {"parts": [*said["parts"], *parts]})
+    assert (archive / "manifest.json").stat().st_size < contents.MAX_MANIFEST_BYTES
+    del parts
+    resident.forget_peak()
+    before = resident.peak_bytes()
+    await refused(archive, "and 9980 more", StoreDamaged)
+    assert resident.peak_bytes() - before < 100 * 2**20
+
+
 async def test_f32_a_part_that_is_larger_than_any_is_not_read(archive):
     (block,) = (archive / "blocks").iterdir()
     with block.open("r+b") as file:

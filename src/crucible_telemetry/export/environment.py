@@ -8,12 +8,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-GIT_S: Final = 5.0
+from crucible_telemetry import __version__
+
+ASKED_S: Final = 5.0
 
 
 def environment() -> dict[str, Any]:
-    """Git commit of the working folder, Python, installed packages, machine; takes some tens of ms."""
+    """Version of this library, git commit of the working folder, Python, installed packages, machine; takes some tens of ms."""
     return {
+        "crucible_telemetry": __version__,
         "git": _git(),
         "python": {
             "version": platform.python_version(),
@@ -27,6 +30,7 @@ def environment() -> dict[str, Any]:
             "processor": _processor(),
             "processors": os.cpu_count(),
             "memory_bytes": _memory_bytes(),
+            "gpus": _gpus(),
         },
     }
 
@@ -34,19 +38,24 @@ def environment() -> dict[str, Any]:
 def _git() -> dict[str, Any] | None:
     """The commit, and whether files differ from it; None outside a repository or without git."""
     try:
-        commit = _asked("rev-parse", "HEAD")
-        return {"commit": commit, "changed": bool(_asked("status", "--porcelain"))}
+        commit = _asked("git", "rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(_asked("git", "status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
 
 
+def _gpus() -> list[str]:
+    """Name, memory and driver of each of NVIDIA's, as their own tool has it; none where it is not there."""
+    fields = "--query-gpu=name,memory.total,driver_version"
+    try:
+        return _asked("nvidia-smi", fields, "--format=csv,noheader").splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
 def _asked(*words: str) -> str:
-    done = subprocess.run(  # noqa: S603 - fixed words, no shell
-        ["git", *words],  # noqa: S607 - the user's own git
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=GIT_S,
+    done = subprocess.run(  # noqa: S603 - fixed words, no shell; the user's own programs
+        words, capture_output=True, text=True, check=True, timeout=ASKED_S
     )
     return done.stdout.strip()
 
