@@ -36,7 +36,7 @@ def _payload_of(payload: Payload, rows: Rows) -> Payload:
         offsets = payload.offsets[int(rows[0]) : int(rows[-1]) + 2]
         start, end = int(offsets[0]), int(offsets[-1])
         return Payload(payload.blob[start:end], offsets - np.uint32(start))
-    return Payload.of([payload[row] for row in rows.tolist()])
+    return Payload.of(payload.some(rows))
 
 
 class Place(Protocol):
