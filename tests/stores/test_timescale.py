@@ -5,6 +5,7 @@ or is the tests' own with CRUCIBLE_TIMESCALE=timescale or =apache: see servers.p
 import secrets
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -32,7 +33,7 @@ class Place:
         self.url = f"{dsn}{'&' if '?' in dsn else '?'}schema={self.schema}"
 
     async def asked(self, query, *values):
-        settings = {"search_path": f"{self.schema}, public"}
+        settings = {"search_path": f"{self.schema}, public, elsewhere"}
         connection = await asyncpg.connect(self._dsn, server_settings=settings)
         try:
             return [tuple(row) for row in await connection.fetch(query, *values)]
@@ -90,10 +91,15 @@ async def full(place):
     return place
 
 
+async def licence(place):
+    ((found,),) = await place.asked("SELECT current_setting('timescaledb.license')")
+    return found
+
+
 async def licensed(place, wanted):
-    ((licence,),) = await place.asked("SELECT current_setting('timescaledb.license')")
-    if licence != wanted:
-        pytest.skip(f"the server's licence is {licence}, not {wanted}")
+    found = await licence(place)
+    if found != wanted:
+        pytest.skip(f"the server's licence is {found}, not {wanted}")
 
 
 async def calls(exp, times_us):
@@ -249,4 +255,34 @@ async def test_under_the_apache_licence_it_is_said_what_is_not_there(place):
     about = await place.about()
     assert about["timescaledb"].endswith(", licence apache")
     assert about["hypertable"] == "event_rows, in chunks of 7 days: 1"
+    assert about["jobs"] == "none"
     assert about["compression"] == about["aggregates"] == "none: licence apache has none"
+
+
+async def test_where_the_database_lacked_the_extension_it_is_said_that_it_is_not_used(place):
+    name = f"crucible_test_{secrets.token_hex(4)}"
+    try:
+        await place.asked(f"CREATE DATABASE {name} TEMPLATE template0")
+    except asyncpg.InsufficientPrivilegeError as error:
+        pytest.skip(f"databases cannot be made here: {error}")
+    try:
+        plain = Place(urlsplit(servers.timescale())._replace(path=f"/{name}").geturl())
+        async with ct.Lab(plain.url) as lab, lab.experiment("a") as exp:
+            await calls(exp, (T0 + n for n in range(10)))
+        about = await plain.about()
+        assert "this database has not (CREATE EXTENSION timescaledb)" in about["timescaledb"]
+        await plain.asked("CREATE SCHEMA elsewhere")
+        await plain.asked("CREATE EXTENSION timescaledb SCHEMA elsewhere")
+        about = await plain.about()
+        assert "not used: these tables were made without it" in about["timescaledb"]
+        assert "hypertable" not in about
+        assert await look_whole(plain) == []
+        plain.schema = "crucible_later"
+        async with ct.Lab(plain.url.replace(plain.url.rpartition("=")[2], plain.schema)):
+            pass
+        ((count,),) = await plain.asked("SELECT count(*) FROM timescaledb_information.hypertables")
+        assert count == 1
+        about = await plain.about()
+        assert ("none" in about["compression"]) == (await licence(place) == "apache")
+    finally:
+        await place.asked(f"DROP DATABASE {name} WITH (FORCE)")

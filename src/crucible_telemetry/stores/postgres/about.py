@@ -17,13 +17,12 @@ async def about(connection: Any, schema: str) -> dict[str, Any]:
         "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
         " WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' ORDER BY 2 DESC"
     )
-    told: dict[str, Any] = {**found, "bytes": dict(sizes)}
-    if chunked:
-        told["bytes"]["event_rows"] = await connection.fetchval(
-            "SELECT hypertable_size('event_rows')"
-        )
-        told |= await _hypertable(connection)
-    return told
+    tables = dict(sizes)
+    if not chunked:
+        return {**found, "bytes": tables}
+    tables["event_rows"] = await connection.fetchval("SELECT hypertable_size('event_rows')")
+    largest_first = dict(sorted(tables.items(), key=lambda table: -table[1]))
+    return {**found, **await _hypertable(connection), "bytes": largest_first}
 
 
 async def licence_of(connection: Any) -> str | None:
@@ -56,7 +55,7 @@ async def _timescale(connection: Any, *, chunked: bool) -> str:
     if chunked:
         return f"{installed}, licence {await licence_of(connection)}"
     if installed is not None:
-        return f"{installed}, not used: these tables were made without it"
+        return f"{installed}, not used: these tables were made without it (a restored archive in a new schema has it)"
     if available is not None:
         return f"not used: the server has {available}, this database has not (CREATE EXTENSION timescaledb)"
     return "not used: the server does not have it"
@@ -100,6 +99,8 @@ async def _jobs(connection: Any) -> str:
         " LEFT JOIN timescaledb_information.job_stats s USING (job_id)"
         " WHERE j.hypertable_schema = current_schema()"
     )
+    if not rows:
+        return "none"
     failed = [name for name, status in rows if status == "Failed"]
     return (
         f"{len(rows)}, failed last: {', '.join(failed)}" if failed else f"{len(rows)}, none failed"

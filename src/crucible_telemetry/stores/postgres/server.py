@@ -27,6 +27,11 @@ COMMAND_S: Final = 60.0
 LONG_S: Final = 600.0
 """The same for what may be large: a COPY, a deletion."""
 
+_FIND: Final = """SELECT set_config('search_path', concat_ws(', ', $1::text,
+  (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+   WHERE e.extname = 'timescaledb')), false)"""
+"""The functions of TimescaleDB are found, whatever schema they were put in; nothing else but our own tables is."""
+
 LOCKED: Final = """EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND l.classid::bigint = {key} >> 32 AND l.objid::bigint = {key} & 4294967295)"""
@@ -114,12 +119,13 @@ class Connection:
                 timeout=CONNECT_S,
                 command_timeout=COMMAND_S,
                 server_settings={
-                    "search_path": f"{address.quoted_schema}, public",
+                    "search_path": address.quoted_schema,
                     "application_name": "crucible_telemetry",
                     "jit": "off",
                 },
             )
             self._open = made
+            await made.fetchval(_FIND, address.quoted_schema)
             if self._lock is not None:
                 await _hold(made, self._lock, address.shown)
         return self._open
