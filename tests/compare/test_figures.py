@@ -71,6 +71,38 @@ async def test_cancelled_and_open_trials_are_censored_and_counted_as_unfinished(
     assert success.arms[1].without_value == 1
 
 
+async def test_a_call_that_says_no_tokens_is_not_one_of_none(lab):
+    ids = []
+    for name, silent in (("a", ()), ("b", (2, 3))):
+        exp = await lab.start_experiment(name, capture="scope")
+        for item in range(12):
+            async with exp.trial(item=item):
+                numbers = {} if item in silent else {"prompt_tokens": 10, "completion_tokens": item}
+                error = {"error": "refused"} if item == 4 else {}
+                await ct.execute("llm.request.stop", {} if error else numbers, error)
+        ids.append((await exp.stop()).id)
+    found = await lab.compare_experiments(ids, metric="tokens")
+    assert [arm.without_value for arm in found.arms] == [0, 2]
+    assert found.result.estimate == 0  # where both say them they are the same
+    assert "0.0% of a, 16.7% of b" in found.notes[0]
+
+
+async def test_a_first_token_before_the_cut_was_seen(lab):
+    ids = []
+    for name in "ab":
+        exp = await lab.start_experiment(name, capture="scope")
+        for item in range(6):
+            trial = exp.trial(item=item)
+            trial.__enter__()
+            await ct.execute("llm.request.stop", {"duration_ms": 9.0, "ttft_ms": 5.0 + item})
+            if item % 2:
+                trial.__exit__(None, None, None)  # the others are still open at the end
+        ids.append((await exp.stop()).id)
+    found = await lab.compare_experiments(ids, metric="ttft")
+    assert [arm.unfinished for arm in found.arms] == [3, 3]
+    assert [arm.value for arm in found.arms] == [7.0, 7.0]
+
+
 async def test_arms_that_ran_one_after_the_other_carry_a_note_on_drift(lab):
     found = await lab.compare_experiments(await two(lab), metric="cost_usd")
     assert any("different times" in note for note in found.notes)

@@ -66,7 +66,7 @@ class Gathered(Struct, frozen=True, eq=False):
         values, rate = self._values(metric, chosen)
         arm = Arm(self.name, values, chosen.items)
         if metric.kind == "time":
-            arm = _followed(arm, values, chosen)
+            arm = _followed(arm, chosen, seen_before=metric.key == "ttft")
         elif metric.kind == "ratio":
             arm = _over_successes(arm, chosen)
         return arm, rate
@@ -107,16 +107,20 @@ def _successes(units: Units) -> Floats:
     return values
 
 
-def _followed(arm: Arm, values: Floats, units: Units) -> Arm:
-    """Time to success: failures never succeed; what was cut off is censored at its elapsed time."""
-    outcome = units.outcome
+def _followed(arm: Arm, units: Units, *, seen_before: bool) -> Arm:
+    """Time to success: failures never succeed; what was cut off is censored at its elapsed time.
+
+    What was `seen_before` the cut (a first token) is no less seen for it.
+    """
+    outcome, values = units.outcome, arm.values
     cut = np.isin(outcome, CENSORED)
+    observed = (outcome == Outcome.OK) | (cut & ~np.isnan(values) & seen_before)
     times = np.where(cut & np.isnan(values), units.elapsed_ms, values)
     times = np.where(outcome == Outcome.ERROR, np.inf, times)
     if arm.items is not None:
-        return Arm(arm.name, times, arm.items, observed=outcome == Outcome.OK)
+        return Arm(arm.name, times, arm.items, observed=observed)
     order = np.argsort(times)  # calls of nobody have no order of their own, and what follows sorts
-    return Arm(arm.name, times[order], None, observed=outcome[order] == Outcome.OK)
+    return Arm(arm.name, times[order], None, observed=observed[order])
 
 
 def _over_successes(arm: Arm, units: Units) -> Arm:

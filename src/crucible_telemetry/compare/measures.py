@@ -12,7 +12,7 @@ from crucible_telemetry.collect.fields import NamedFields
 from crucible_telemetry.compare.metric import Metric
 from crucible_telemetry.compare.units import Key, Units
 from crucible_telemetry.events.columns import FILL, LLM, MISSING, NO_TOKENS, Columns, Reader
-from crucible_telemetry.events.event import Event
+from crucible_telemetry.events.event import Event, Outcome
 from crucible_telemetry.events.shape import HEADER
 from crucible_telemetry.stats.arguments import Floats
 
@@ -61,6 +61,14 @@ class Events(Struct, frozen=True, eq=False):
     @property
     def _flags(self) -> NDArray[np.uint8]:
         return self.column("flags").astype(np.uint8)
+
+    @property
+    def silent_of_tokens(self) -> Mask:
+        """Calls to a model that succeeded and have no count of tokens: these are not known to be none."""
+        called = self.pooled & ((self._flags & LLM) > 0)
+        answered = called & (self.column("outcome") == Outcome.OK)
+        silent: Mask = answered & (self.column("total") == NO_TOKENS)
+        return silent
 
     def field(self, name: str) -> Floats:
         """A measured field of each event, NaN where it has none or none to count with."""
@@ -146,7 +154,7 @@ def measured(events: Events, metric: Metric, unit_of: NDArray[np.int64], n: int)
     if metric.source in ("cost", "ratio"):
         return _sums(events, "cost_pico", unit_of, n) / 1e12
     if metric.source == "tokens":
-        return _sums(events, metric.key, unit_of, n)
+        return _tokens(events, metric.key, unit_of, n)
     if metric.source == "field":
         return _means(events.field(metric.key), unit_of, n)
     column = events.column("ttft_ns" if metric.key == "ttft" else "itl_ns")
@@ -164,6 +172,14 @@ def _sums(events: Events, name: str, unit_of: NDArray[np.int64], n: int) -> Floa
     sums = np.zeros(n, np.int64)
     np.add.at(sums, unit_of[counted], column[counted])
     return sums.astype(np.float64) if counted.any() else np.full(n, np.nan)
+
+
+def _tokens(events: Events, name: str, unit_of: NDArray[np.int64], n: int) -> Floats:
+    """Sums; NaN for a unit of which some call to a model succeeded and says nothing of its tokens."""
+    sums = _sums(events, name, unit_of, n)
+    silent = events.silent_of_tokens & (unit_of >= 0)
+    sums[unit_of[silent]] = np.nan
+    return sums
 
 
 def _means(values: Floats, unit_of: NDArray[np.int64], n: int) -> Floats:
