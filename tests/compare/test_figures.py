@@ -169,3 +169,20 @@ async def test_wrong_options_are_named(lab, options):
     ids = await two(lab)
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         await lab.compare_experiments(ids, metric="success", **options)
+
+
+async def test_a_picture_of_arms_that_never_succeed_says_so(lab):
+    pytest.importorskip("matplotlib", reason="plot() needs the extra [plot]")
+    rows = [(item, 0, {"fail": "broken"}) for item in range(6)]
+    ids = [(await run(lab, name, rows)).id for name in "ab"]
+    found = await lab.compare_experiments(ids, metric="latency_ms")
+    right = found.plot().axes[1]
+    assert [text.get_text() for text in right.texts] == ["nothing succeeded"]
+    assert [list(line.get_ydata()) for line in right.get_lines()] == [[0, 0], [0, 0]]
+    assert found.curves[0].until == math.inf
+
+
+async def test_notebooks_show_a_table_of_what_there_is(lab):
+    shown = (await lab.compare_experiments(await two(lab), metric="cost_usd"))._repr_html_()
+    assert "p adjusted" not in shown  # nothing is secondary
+    assert shown.count("<ul>") == shown.count("</ul>") == 1

@@ -41,12 +41,16 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Curve(Struct, frozen=True, eq=False):
-    """An arm's share at or below each value (`of_successes`: succeeded by then), for drawing; 1,000 steps at most."""
+    """An arm's share at or below each value (`of_successes`: succeeded by then), for drawing; 1,000 steps at most.
+
+    It is known up to `until`: for ever where something never succeeds.
+    """
 
     name: str
     values: tuple[float, ...]
     shares: tuple[float, ...]
     of_successes: bool = False
+    until: float = math.inf
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -115,8 +119,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
             f"<p>{html.escape(self.primary.result.estimand)}. {html.escape(self._method)}</p>"
         )
         parts.append(_table([_HEAD, *(row for _, row in self._result_rows())]))
-        parts += [f"<li>{html.escape(note)}</li>" for note in self._all_notes()]
-        return "".join(parts)
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self._all_notes())
+        return "".join([*parts, f"<ul>{notes}</ul>" if notes else ""])
 
     def plot(self) -> Any:
         """A matplotlib figure: estimates with intervals, and how the values are distributed (extra ``[plot]``)."""
@@ -206,9 +210,15 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 def _table(rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows[1:]
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    """HTML of the columns that hold something."""
+    used = [at for at in range(len(rows[0])) if any(row[at] for row in rows[1:])]
+    lines = [
+        "".join(_cell("td" if place else "th", row[at], at) for at in used)
+        for place, row in enumerate(rows)
+    ]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def _cell(tag: str, text: str, at: int) -> str:
+    side = "right" if at else "left"
+    return f"<{tag} style='text-align:{side}'>{html.escape(text)}</{tag}>"

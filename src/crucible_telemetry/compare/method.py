@@ -160,7 +160,7 @@ def _time(design: Design, ask: Inference, q: float | None, horizon: float | None
     if q is None and horizon is not None:
         return _restricted(design, ask, horizon)
     why = (
-        "the quantile asked for" if q is not None
+        "a quantile was asked for" if q is not None
         else "failures never succeed, so a mean needs horizon_s, and none was declared: the median"
     )  # fmt: skip
     return Chosen(quantile(design, _MEDIAN if q is None else q, ask), why)

@@ -99,22 +99,29 @@ def _line(axes: Any, place: int, result: Result, edges: tuple[float, float]) -> 
 
 def _curves(axes: Any, comparison: Comparison) -> None:
     curves, succeeded = comparison.curves, comparison.curves[0].of_successes
-    last = max((curve.values[-1] for curve in curves if curve.values), default=1.0)
+    ends = [curve.values[-1] for curve in curves if curve.values]
+    ends += [curve.until for curve in curves if math.isfinite(curve.until) and succeeded]
+    last = max(ends, default=1.0)
+    if not any(curve.values for curve in curves):
+        axes.text(0.5, 0.5, "nothing succeeded", transform=axes.transAxes, ha="center")
     for place, curve in enumerate(curves):
         style = {
             "color": COLOURS[place % len(COLOURS)],
             "linestyle": _DASHES[place % len(_DASHES)],
         }
-        values, shares = (0.0 if succeeded else curve.values[0], *curve.values, last), curve.shares
-        steps = (0.0, *shares, shares[-1] if shares else 0.0)
-        axes.step([*values], [*steps], where="post", label=curve.name, linewidth=1.5, **style)
+        first = 0.0 if succeeded or not curve.values else curve.values[0]
+        values = [first, *curve.values, min(curve.until, last)]
+        shares = [0.0, *curve.shares, curve.shares[-1] if curve.shares else 0.0]
+        axes.step(values, shares, where="post", label=curve.name, linewidth=1.5, **style)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("share succeeded by then" if succeeded else "share at or below")
     axes.set_xlabel(_named(comparison))
     if succeeded and _long_tailed(curves):
         axes.set_xscale("log")
     axes.set_title(f"each {comparison.unit_kind} of an arm", fontsize="medium", loc="left")
-    axes.legend(frameon=False, fontsize="small", loc="lower right" if succeeded else "upper left")
+    beside = {"loc": "lower right" if succeeded else "upper left"}
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+    axes.legend(frameon=False, fontsize="small", **(beside if len(curves) < 3 else below))
     _quiet(axes)
 
 

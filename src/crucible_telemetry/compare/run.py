@@ -299,5 +299,6 @@ def _curve(arm: Arm, curve: SurvivalCurve | None) -> Curve:
         shares = np.arange(1, len(values) + 1) / len(values)
     at = np.unique(np.linspace(0, max(len(values) - 1, 0), min(len(values), _STEPS)).astype(int))
     return Curve(
-        arm.name, tuple(values[at].tolist()), tuple(shares[at].tolist()), curve is not None
-    )
+        arm.name, tuple(values[at].tolist()), tuple(shares[at].tolist()),
+        curve is not None, math.inf if curve is None else curve.last_seen,
+    )  # fmt: skip
