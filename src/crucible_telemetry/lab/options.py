@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from crucible_telemetry.collect.spec import LATER, ExperimentSpec
+from crucible_telemetry.collect.spec import LATER, ExperimentSpec, State
 from crucible_telemetry.errors import ConfigurationError, NotBuiltYet
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab.durable import MEMORY
@@ -86,7 +86,7 @@ def taken_up(
     """The experiment of the same name that `on_existing` chooses; None for a new one.
 
     ``"resume"`` wants one that was started with what is `given` now, and that runs or is paused; in a lab
-    whose experiments last (`lasting`), the newest will do, to be reopened.
+    whose experiments last (`lasting`), the newest will do, to be reopened unless it is archived or failed.
     """
     if not same or spec.on_existing == "new":
         return None
@@ -96,13 +96,14 @@ def taken_up(
             "on_existing", f"experiment {newest.id!r} is named {spec.name!r} already"
         )
     living = [experiment for experiment in same if experiment._life.living]
-    if not living and lasting:
+    if not living and lasting and newest.state not in (State.ARCHIVED, State.FAILED):
         _check_same(newest, spec, {n: v for n, v in given.items() if n not in GIVEN_AGAIN})
         return newest
     if not living:
+        where = "" if lasting else "in memory "
         raise ConfigurationError(
             "on_existing",
-            f"{newest.id!r} is {newest.state.value}; in memory it cannot go on; choose another name "
+            f"{newest.id!r} is {newest.state.value}; {where}it cannot go on; choose another name "
             "or on_existing='new'",
         )
     _check_same(living[-1], spec, given)
@@ -115,9 +116,13 @@ def _check_same(existing: Experiment, spec: ExperimentSpec, given: Mapping[str, 
         if option not in _NOT_COMPARED and not _equal(before, now):
             raise ConfigurationError(
                 option,
-                f"{existing.id!r} was started with {before!r}, not {now!r}; it goes on as it is, "
+                f"{existing.id!r} was started with {_shown(before)}, not {_shown(now)}; it goes on as it is, "
                 "or choose on_existing='new'",
             )
+
+
+def _shown(value: object) -> str:
+    return repr(dict(value) if isinstance(value, Mapping) else value)
 
 
 def _equal(before: object, now: object) -> bool:
