@@ -47,7 +47,7 @@ async def test_f14_a_close_returns_in_time_and_names_what_is_not_saved(tmp_path,
     await emitted(one, range(5, 8))
     await emitted(two, range(2))
     done = await two.flush(0.2)
-    assert done.timed_out
+    assert (done.timed_out, done.failed, done.complete) == (True, 2, False)
     began = time.monotonic()
     report = await lab.close()
     assert time.monotonic() - began < 1.5
@@ -69,6 +69,38 @@ async def test_f14_a_stop_and_a_start_wait_for_a_hung_disk_as_long_as_they_are_t
         await exp.stop()
         assert exp.state == "stopped"
         assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("command", ["cleanup", "reopen", "archive"])
+async def test_f14_a_command_that_is_cancelled_leaves_a_hung_disk_behind(
+    command, tmp_path, hanging, monkeypatch
+):
+    plain = SqliteKeep._claim
+
+    def claim(self, *given):
+        return plain(self, *given) if not hanging.is_set() else self._write(())
+
+    monkeypatch.setattr(SqliteKeep, "_claim", claim)
+    async with ct.Lab(tmp_path / "runs.db", close_timeout_s=0.3) as lab:
+        exp = await lab.start_experiment("one", capture="scope")
+        await emitted(exp, range(3))
+        await exp.stop()
+        acts = {
+            "cleanup": exp.cleanup,
+            "reopen": exp.reopen,
+            "archive": lambda: exp.archive(tmp_path / "a", format="jsonl"),
+        }
+        hanging.set()
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(acts[command](), 1.0)
+        assert time.monotonic() - began < 2
+        assert exp.state == "stopped"
+        assert len(await exp.events()) == 3
+        began = time.monotonic()
+        await lab.close()
+        assert time.monotonic() - began < 2
+    hanging.clear()
 
 
 async def test_f03_a_file_that_is_locked_is_told_of_within_a_second_and_loses_nothing(tmp_path):

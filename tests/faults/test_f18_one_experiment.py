@@ -149,6 +149,7 @@ async def test_f18_what_fails_of_one_experiment_for_good_fails_it_alone(stage, t
                 assert exp.state == "running"
                 assert exp.health().store.state == "ok"
             assert "writer · running" in str(lab.tree())
+            assert bad.id not in str(lab.tree())
             report = dict(await lab.close())
         assert set(report) <= {bad.id}
     again = await read_again(path)

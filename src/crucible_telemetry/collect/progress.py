@@ -111,7 +111,9 @@ class Health(Struct, frozen=True, kw_only=True):
 
 
 class FlushResult(Struct, frozen=True, kw_only=True):
-    """What `flush` did: events made visible, spilled to a file, failed; whether the time ran out."""
+    """What `flush` did: events made visible, spilled to a file, failed (visible, and not durable when it
+    returned: they wait, and are tried again); whether the time ran out.
+    """  # noqa: D205 - the summary is one sentence
 
     flushed: int = 0
     spilled: int = 0

@@ -272,6 +272,8 @@ class Experiment(Standing, Questions, Archives):
             failed = await committed(collector.store)
             if self._looking_back is not None:
                 await self._looking_back.wait()
+        if limit.cancelled_caught:
+            failed = int(getattr(collector.store, "waiting_rows", 0))
         self._check_not_failed("flush")
         done = max(min(collector.progress.consumed, target) - before, 0)
         return FlushResult(

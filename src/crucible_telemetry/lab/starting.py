@@ -294,6 +294,7 @@ class Starting(Leaving):
         experiment = self._experiments.get(experiment_id)
         if experiment is not None:
             experiment._fail(error)
+            spawn_root(partial(self._unchild, experiment_id), "crucible-lost")
 
     def _heard(self, event: SupervisorEvent) -> None:
         """What supervisors report is an event on the bus; an experiment whose supervisor gave up failed."""
