@@ -50,7 +50,11 @@ class Archive:
         """Read and check the manifest; `UnreadableFile` when there is none, or it is no archive's."""
         data = await self._depot.get(contents.NAME, contents.MAX_MANIFEST_BYTES)
         if data is None:
-            raise UnreadableFile(self.url, None, f"no archive is there: it has no {contents.NAME}")
+            reason = (
+                f"no archive is there: it has no {contents.NAME}, which is written last; what else lies"
+                " there is of one that was cut off, and archiving to it again makes it whole"
+            )
+            raise UnreadableFile(self.url, None, reason)
         try:
             self.manifest = contents.read(data)
         except ValueError as error:
