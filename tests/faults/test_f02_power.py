@@ -103,7 +103,21 @@ async def test_f02_whatever_the_disk_kept_what_was_confirmed_is_there_or_named(
                 )
                 assert covered(len(numbers) + 1, count, named), (number, place, how, named, told)
         sound(folder / "runs.db")
+        if number % 10 == 0:
+            await gone_on(folder / "runs.db", found)
     assert bool(short) == (durability == "normal")
+
+
+async def gone_on(path, found):
+    """What was left goes on: nothing of it is lost, and what was said of losses stays said."""
+    async with ct.Lab(path) as lab:
+        for exp in lab.list_experiments():
+            await exp.reopen()
+            with exp.scope():
+                ct.execute_nowait("fault.numbered", {"n": len(found[exp.name][0])})
+    again, _ = await read(path)
+    assert {name: (numbers[:-1], named) for name, (numbers, named) in again.items()} == found
+    assert all(numbers[-1] == len(numbers) - 1 for numbers, _ in again.values())
 
 
 def sound(path):
