@@ -82,10 +82,11 @@ async def _hypertable(connection: Any) -> dict[str, str]:
 
 
 async def _compression(connection: Any, chunks: int) -> str:
-    done, before, after = await connection.fetchrow(
+    stats = await connection.fetchrow(
         "SELECT number_compressed_chunks, before_compression_total_bytes,"
         " after_compression_total_bytes FROM hypertable_compression_stats('event_rows')"
     )
+    done, before, after = stats or (0, 0, 0)  # no row where there is no chunk
     told = f"after {COMPRESS_AFTER_US / DAY_US:g} days; so far {done or 0} of {chunks}"
     if not done:
         return told
