@@ -1,5 +1,6 @@
 """F16: children of a process whose durable lab is open neither write to its file nor hang; ids stay unique."""
 
+import json
 import multiprocessing
 import os
 import sqlite3
@@ -64,3 +65,67 @@ def test_f16_a_child_leaves_the_parents_file_alone(how, tmp_path):
         assert file.execute("SELECT sum(rows) FROM blocks").fetchone() == (200,)
         assert file.execute("SELECT count(*), state FROM experiments").fetchone() == (1, "stopped")
     file.close()
+
+
+OPENING = """
+import asyncio, json, multiprocessing, os, sys
+import crucible_telemetry as ct
+
+async def opened(url, read_only):
+    try:
+        async with ct.Lab(url, read_only=read_only) as lab:
+            return len(lab.list_experiments())
+    except ct.CrucibleError as error:
+        return f"{type(error).__name__}: {error}"
+
+def child(url, pipe):
+    asyncio.events._set_running_loop(None)
+    other = url + ".child"
+    pipe.send([
+        asyncio.run(opened(url, False)), asyncio.run(opened(url, True)), asyncio.run(opened(other, False)),
+    ])
+
+async def main(url, how):
+    async with ct.Lab(url) as lab:
+        exp = await lab.start_experiment("parent", capture="scope")
+        with exp.scope():
+            await ct.execute("fault.numbered", {"n": 1})
+        assert (await exp.flush()).complete
+        context = multiprocessing.get_context(how)
+        here, there = context.Pipe()
+        process = context.Process(target=child, args=(url, there))
+        process.start()
+        print(json.dumps(await asyncio.to_thread(here.recv)))
+        await asyncio.to_thread(process.join, 20)
+        with exp.scope():
+            await ct.execute("fault.numbered", {"n": 2})
+        assert (await exp.flush()).complete
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_f16_a_child_of_fork_is_told_not_to_open_the_file_that_its_parent_has_open(how, tmp_path):
+    if how not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {how} here")
+    script, url = tmp_path / "opening.py", tmp_path / "runs.db"
+    script.write_text(OPENING)
+    done = subprocess.run(
+        [sys.executable, script, url, how],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 0, done.stderr
+    writing, reading, other = json.loads(done.stdout)
+    assert other == 0  # a file of its own is any process's to open
+    if how == "spawn":
+        assert (writing, reading) == (1, 1)
+    else:
+        for said in (writing, reading):
+            assert said.startswith(f"StoreRefused: sqlite:///{url}: was open when this process was")
+            assert "spawn" in said

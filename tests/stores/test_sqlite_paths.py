@@ -12,7 +12,8 @@ import apsw
 import pytest
 
 import crucible_telemetry as ct
-from crucible_telemetry.errors import StoreRefused
+from crucible_telemetry.errors import StoreError, StoreRefused
+from crucible_telemetry.stores.sqlite import SqliteKeep
 
 FOLDER = "is a folder, not a file"
 UNUSABLE = {
@@ -91,6 +92,39 @@ async def test_a_file_that_somebody_locks_is_read_and_opened_and_what_is_emitted
         assert exp.health().store.waiting == 0
     async with ct.Lab(path) as lab:
         assert [exp.counts.stored for exp in lab.list_experiments()] == [1, 1]
+
+
+@pytest.mark.asyncio
+async def test_where_no_journal_or_no_lock_is_to_be_had_it_is_said(tmp_path, monkeypatch):
+    def without_journal(_self):
+        return apsw.Connection(":memory:")  # SQLite has no write-ahead log for this one either
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteKeep, "_connected", without_journal)
+        with pytest.raises(StoreRefused, match="write-ahead log .* network drives"):
+            await ct.Lab(tmp_path / "runs.db").open()
+
+    class Drive(apsw.VFS):
+        """Its locks fail."""
+
+        def __init__(self):
+            super().__init__("drive", "")
+
+        def xOpen(self, name, flags):  # noqa: N802 - apsw's name
+            return File("", name, flags)
+
+    class File(apsw.VFSFile):
+        def xLock(self, level):  # noqa: N802
+            raise apsw.IOError("locks do not work here")
+
+    drive = Drive()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            SqliteKeep, "_connected", lambda self: apsw.Connection(str(self.path), vfs="drive")
+        )
+        with pytest.raises(StoreError, match="locks do not work here|I/O error"):
+            await ct.Lab(tmp_path / "runs.db").open()
+    drive.unregister()
 
 
 WITHOUT_RIGHTS = """

@@ -12,8 +12,39 @@ from crucible_telemetry.errors import StoreRefused
 _READ_IT: Final = "open it with read_only=True to read it"
 
 
+_INHERITED: Final[set[tuple[int, int]]] = set()
+"""Files (device, inode) that were open when this process was forked off."""
+
+
+def inherit(path: Path) -> None:
+    """In a child of `fork`: never open this file here.
+
+    SQLite keeps in memory which locks the process has, by file, and the child has that from its parent without
+    the locks: it would wait for ever for one that nobody holds, or write without one.
+    """
+    _INHERITED.update(_known_as(path))
+
+
+def _known_as(path: Path) -> set[tuple[int, int]]:
+    try:
+        found = path.stat()
+    except OSError:
+        return set()
+    return {(found.st_dev, found.st_ino)}
+
+
+def _check_own(path: Path, url: str) -> None:
+    if _known_as(path) & _INHERITED:
+        raise StoreRefused(
+            url,
+            "was open when this process was forked, which SQLite does not bear: begin the process by spawn"
+            ' (multiprocessing.get_context("spawn")), or give it a file of its own',
+        )
+
+
 def make_ready(path: Path, url: str) -> None:
     """Make its folder; `StoreRefused` when the path cannot be written as a lab's file all the same."""
+    _check_own(path, url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         target = path.resolve()
@@ -31,8 +62,18 @@ def check_written(connection: apsw.Connection, url: str) -> None:
         raise StoreRefused(url, f"cannot be written: {_READ_IT}")
 
 
+def check_journal(mode: object, url: str) -> None:
+    """`StoreRefused` when the file cannot have the journal that lets one write while others read."""
+    if mode != "wal":
+        raise StoreRefused(
+            url,
+            "cannot have a write-ahead log there, as on some network drives: choose a local disk",
+        )
+
+
 def check_read(path: Path, url: str) -> None:
     """`StoreRefused` when a path cannot be read as a lab's file."""
+    _check_own(path, url)
     reason = _unread(path)
     if reason is not None:
         raise StoreRefused(url, reason)

@@ -133,6 +133,7 @@ class SqliteKeep:
         for connection in (self._reading, self._writing):
             if connection is not None:
                 abandon(connection)
+                paths.inherit(self.path)
         self._reading = self._writing = None
         self._marks.disown()
 
@@ -173,7 +174,7 @@ class SqliteKeep:
         writing.execute("PRAGMA synchronous=EXTRA")
         make_if_empty(writing)
         self._check_format(writing)
-        writing.execute("PRAGMA journal_mode=WAL")
+        paths.check_journal(writing.execute("PRAGMA journal_mode=WAL").get, self.url)
         level = "FULL" if self._durability == "full" else "NORMAL"
         writing.execute(f"PRAGMA synchronous={level}")
         self._reading = self._connected()
