@@ -313,3 +313,31 @@ async def test_the_handle_tells_its_state_when_printed(lab):
     await exp.pause()
     assert repr(exp) == f"<Experiment {exp.id} paused, 0 events>"
     assert exp.pause_count == 1
+
+
+async def test_an_experiment_stands_wherever_its_id_does(tmp_path):
+    async with ct.Lab() as lab:
+        a, b = [await lab.start_experiment(name, capture="scope") for name in "ab"]
+        async for trial in lab.trials([a, b], items=range(5)):
+            async with trial:
+                trial.score(right=int(trial.item) % 2)
+        for exp in (a, b):
+            await exp.stop()
+        assert lab.get_experiment(a) is a
+        by_id = repr(
+            await lab.compare_experiments([a.id, b.id], metric="score.right", control=b.id)
+        )
+        by_handle = await lab.compare_experiments((a, b), metric="score.right", control=b)
+        assert repr(by_handle) == by_id
+        assert (await lab.calculate_metrics(a)) == await a.metrics()
+        asked = "select distinct experiment_id from trials"
+        assert [*await lab.sql(asked, experiments=[b])] == [(b.id,)]
+        assert await lab.export_multiple([a, b], tmp_path / "both.jsonl")
+        await lab.archive(a, tmp_path / "a", format="jsonl")
+        await lab.cleanup(a)
+        with pytest.raises(ct.UnknownExperiment, match=a.id):
+            lab.get_experiment(a)
+        with pytest.raises(ct.ConfigurationError, match="experiment_ids"):
+            await lab.compare_experiments(b, metric="score.right")
+        with pytest.raises(ct.ConfigurationError, match="experiment_id"):
+            lab.get_experiment(7)

@@ -187,10 +187,12 @@ class Alarm(Exception):
 
 
 async def emit_under_alarms(alarms):
-    """Emit 1, 2, 3 … while a handler raises out of whatever runs; (last number, alarms raised)."""
+    """Emit 1, 2, 3 … while a handler raises out of whatever runs; the last number.
+
+    An alarm that goes off inside a drain is taken for a failure of the drain: it ends there.
+    """
     raised = number = 0
-    end = time.monotonic() + 3.0
-    while raised < alarms and time.monotonic() < end:
+    while raised < alarms:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.0001)
             for _ in range(1000):
@@ -200,7 +202,7 @@ async def emit_under_alarms(alarms):
         except Alarm:
             raised += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
-    return number, raised
+    return number
 
 
 async def test_f15_a_signal_handler_that_raises_out_of_an_emit_breaks_no_law():
@@ -212,13 +214,12 @@ async def test_f15_a_signal_handler_that_raises_out_of_an_emit_breaks_no_law():
     former = signal.signal(signal.SIGALRM, handler)
     try:
         async with ct.Lab() as lab, lab.experiment("alarm", mailbox_size=32) as exp:
-            last, raised = await emit_under_alarms(100)
+            last = await emit_under_alarms(alarms := 11)
             await exp.flush()
-            assert raised > 10
             found = await stored_numbers(exp)
             assert len(found) == len(set(found))
             assert set(found) <= set(range(1, last + 1))
-            assert last - len(found) <= raised
+            assert last - len(found) <= alarms
             counts = lawful(exp)
             assert (counts.in_flight, counts.stored) == (0, len(found))
     finally:

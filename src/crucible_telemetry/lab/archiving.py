@@ -85,7 +85,7 @@ class Archiving(Restoring):
 
     async def archive(
         self,
-        experiment_id: str,
+        experiment_id: str | Experiment,
         url: str | os.PathLike[str],
         *,
         format: str = "parquet",  # noqa: A002 - the word users know
@@ -134,7 +134,7 @@ class Archiving(Restoring):
 
     async def checkpoint(
         self,
-        experiment_id: str,
+        experiment_id: str | Experiment,
         url: str | os.PathLike[str],
         *,
         every: timedelta | float | None = None,
@@ -145,20 +145,20 @@ class Archiving(Restoring):
         self._check_open("checkpoint")
         experiment = self.get_experiment(experiment_id)
         if every is not None and experiment.state not in LIVING:
-            raise LifecycleError(experiment_id, experiment.state.value, "checkpoint every so often")
+            raise LifecycleError(experiment.id, experiment.state.value, "checkpoint every so often")
         period_s = None if every is None else to_us(every, "every") / 1e6
-        if every is not None and experiment_id in self._checkpoints:
+        if every is not None and experiment.id in self._checkpoints:
             raise ConfigurationError(
-                "every", f"experiment {experiment_id!r} has checkpoints already"
+                "every", f"experiment {experiment.id!r} has checkpoints already"
             )
         around = await to_thread.run_sync(environment)
         packer = await self._packer(experiment, url, format, storage)
         taking = Checkpoints(packer, partial(self._moment_of, experiment, around))
         manifest = await taking.take()
         if period_s is not None and experiment.state in LIVING:
-            self._checkpoints[experiment_id] = taking
+            self._checkpoints[experiment.id] = taking
             running = ChildSpec(
-                f"checkpoint-{experiment_id}", partial(taking.run, period_s), backoff=BACKOFF
+                f"checkpoint-{experiment.id}", partial(taking.run, period_s), backoff=BACKOFF
             )
             await self._supervisor.start_child(running)
         return manifest

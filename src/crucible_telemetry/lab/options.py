@@ -61,11 +61,21 @@ def _check(option: str, good: object, wanted: str, value: object) -> None:
         raise ConfigurationError(option, f"want {wanted}, not {value!r}")
 
 
-def listed(argument: str, ids: Iterable[str]) -> list[str]:
-    """Several ids; one alone would be read letter by letter."""
-    if isinstance(ids, str):
-        raise ConfigurationError(argument, f"want several ids, not {ids!r}")
-    return list(ids)
+def id_of(experiment: object) -> str:
+    """The id of an experiment that is given by its id or its handle."""
+    found = experiment.id if isinstance(experiment, Experiment) else experiment
+    if not isinstance(found, str):
+        raise ConfigurationError(
+            "experiment_id", f"want an id or an experiment, not {experiment!r}"
+        )
+    return found
+
+
+def listed(argument: str, ids: Iterable[str | Experiment]) -> list[str]:
+    """Several ids or handles, as ids; one id alone would be read letter by letter."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise ConfigurationError(argument, f"want several ids or experiments, not {ids!r}")
+    return [id_of(one) for one in ids]
 
 
 def arms_of(experiments: object) -> list[Experiment]:

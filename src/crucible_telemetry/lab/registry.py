@@ -20,7 +20,7 @@ from crucible_telemetry.experiment.querying import MEMORY_BYTES, query_experimen
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.experiment.together import export_together
 from crucible_telemetry.export.result import QueryResult
-from crucible_telemetry.lab.options import arms_of, listed
+from crucible_telemetry.lab.options import arms_of, id_of, listed
 from crucible_telemetry.lab.records import Record
 from crucible_telemetry.lab.sources import Source, read_in
 from crucible_telemetry.metrics.figures import Summary
@@ -78,12 +78,13 @@ class Registry:
         """Give the file back: the experiment never came to be."""
         self._targets = {p: owner for p, owner in self._targets.items() if owner != experiment_id}
 
-    def get_experiment(self, experiment_id: str) -> Experiment:
-        """The experiment of this id; `UnknownExperiment` names one that is not there."""
+    def get_experiment(self, experiment_id: str | Experiment) -> Experiment:
+        """The experiment of this id, or of this handle; `UnknownExperiment` names one that is not there."""
+        one = id_of(experiment_id)
         try:
-            return self._experiments[experiment_id]
+            return self._experiments[one]
         except KeyError:
-            raise UnknownExperiment(experiment_id, len(self._experiments)) from None
+            raise UnknownExperiment(one, len(self._experiments)) from None
 
     def list_experiments(
         self,
@@ -104,33 +105,36 @@ class Registry:
             and wanted.issubset(e.spec.tags)
         ]
 
-    def is_paused(self, experiment_id: str) -> bool:
+    def is_paused(self, experiment_id: str | Experiment) -> bool:
         """Whether it is paused."""
         return self.get_experiment(experiment_id).state is State.PAUSED
 
-    async def stop_experiment(self, experiment_id: str) -> Experiment:
+    async def stop_experiment(self, experiment_id: str | Experiment) -> Experiment:
         """See `Experiment.stop`."""
         return await self.get_experiment(experiment_id).stop()
 
-    async def pause_experiment(self, experiment_id: str) -> Experiment:
+    async def pause_experiment(self, experiment_id: str | Experiment) -> Experiment:
         """See `Experiment.pause`."""
         return await self.get_experiment(experiment_id).pause()
 
-    async def resume_experiment(self, experiment_id: str) -> Experiment:
+    async def resume_experiment(self, experiment_id: str | Experiment) -> Experiment:
         """See `Experiment.resume`."""
         return await self.get_experiment(experiment_id).resume()
 
-    async def calculate_metrics(self, experiment_id: str) -> Summary:
+    async def calculate_metrics(self, experiment_id: str | Experiment) -> Summary:
         """See `Experiment.metrics`."""
         return await self.get_experiment(experiment_id).metrics()
 
     async def export(
-        self, experiment_id: str, path: str | os.PathLike[str] | None = None, **options: Any
+        self,
+        experiment_id: str | Experiment,
+        path: str | os.PathLike[str] | None = None,
+        **options: Any,
     ) -> Path:
         """See `Experiment.export`."""
         return await self.get_experiment(experiment_id).export(path, **options)
 
-    async def cleanup(self, experiment_id: str, *, keep_data: bool = False) -> None:
+    async def cleanup(self, experiment_id: str | Experiment, *, keep_data: bool = False) -> None:
         """See `Experiment.cleanup`."""
         await self.get_experiment(experiment_id).cleanup(keep_data=keep_data)
 
@@ -171,7 +175,10 @@ class Registry:
         return estimate(self._prices, provider, model, counts, day)
 
     async def export_multiple(
-        self, experiment_ids: Iterable[str], path: str | os.PathLike[str], **options: Any
+        self,
+        experiment_ids: Iterable[str | Experiment],
+        path: str | os.PathLike[str],
+        **options: Any,
     ) -> list[Path]:
         """One file of several experiments, or a file of each in a folder: see `export_together`."""
         chosen = [self.get_experiment(one) for one in listed("experiment_ids", experiment_ids)]
@@ -179,13 +186,15 @@ class Registry:
 
     async def compare_experiments(
         self,
-        experiment_ids: Sequence[str],
+        experiment_ids: Iterable[str | Experiment],
         *,
         metric: str,
         where: Where | None = None,
         **options: Any,
     ) -> Comparison:
-        """Experiments compared by one metric, treatment − control; the first id, or `control=`, is the control.
+        """Experiments compared by one metric, treatment − control; the first, or `control=`, is the control.
+
+        `experiment_ids`: ids, or the experiments themselves.
 
         `metric`: ``"score.NAME"``, ``"cost_usd"``, ``"cost_per_success"``, ``"latency_ms"``, ``"ttft"`` (also
         ``"latency_ms.p99"``), ``"success"``, ``"itl"``, ``"tokens"``, ``"completion_tokens"`` …, a custom
@@ -206,17 +215,17 @@ class Registry:
         metric and ids, so that the same call gives the same digits). ComparisonError says
         what would not be honest: experiments that share events, different pools, unpriced costs, samples.
         """
-        if isinstance(experiment_ids, str):
-            raise ConfigurationError("experiment_ids", f"want several ids, not {experiment_ids!r}")
-        question = asked(metric, options)
-        return await compare([self.get_experiment(one) for one in experiment_ids], question, where)
+        chosen = [self.get_experiment(one) for one in listed("experiment_ids", experiment_ids)]
+        if isinstance(control := options.get("control"), Experiment):
+            options["control"] = control.id
+        return await compare(chosen, asked(metric, options), where)
 
     async def sql(
         self,
         query: str,
         parameters: Sequence[Any] | Mapping[str, Any] | None = None,
         *,
-        experiments: Iterable[str] | None = None,
+        experiments: Iterable[str | Experiment] | None = None,
         files: Iterable[Source] | None = None,
         memory_bytes: int = MEMORY_BYTES,
         timeout_s: float | None = None,

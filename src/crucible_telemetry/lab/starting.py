@@ -120,7 +120,7 @@ class Starting(Leaving):
         self._experiments[experiment_id] = experiment
         return experiment
 
-    async def reopen_experiment(self, experiment_id: str, **code: Any) -> Experiment:
+    async def reopen_experiment(self, experiment_id: str | Experiment, **code: Any) -> Experiment:
         """Go on with an experiment whose process died, or that was stopped: seq, board, trials and paused
         time continue. Options that are code (filters, enrichers, metrics, `redact`) are given again.
 
