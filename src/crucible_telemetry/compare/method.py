@@ -140,7 +140,7 @@ def _ratio(design: Design, ask: Inference) -> Chosen:
         confidence=ask.confidence,
     )
     return Chosen(
-        found, "a ratio of sums: linearised by item" + (", in pairs" if design.paired else "")
+        found, "a ratio of sums over items" + (", the item is the pair" if design.paired else "")
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from crucible_telemetry.compare.design import Arm, Design
 from crucible_telemetry.stats.arguments import Floats
 from crucible_telemetry.stats.inference import Inference, t_below, t_quantile
-from crucible_telemetry.stats.quantiles import needed_n, places, turned_p_value
+from crucible_telemetry.stats.quantiles import joint, needed_n, places, turned_p_value
 from crucible_telemetry.stats.result import Interval, Result, Told
 from crucible_telemetry.stats.survival import ASSUMPTION, Censored, SurvivalCurve, kaplan_meier
 
@@ -170,16 +170,9 @@ def _limits(control: _Quantile, treatment: _Quantile, together: float, tail: flo
         return (-math.inf if math.isnan(low) else low), (math.inf if math.isnan(high) else high)
     (c_low, c_high), (t_low, t_high) = control.limits(tail), treatment.limits(tail)
     apart = treatment.estimate - control.estimate
-    down = _joint(treatment.estimate - t_low, c_high - control.estimate, together)
-    up = _joint(t_high - treatment.estimate, control.estimate - c_low, together)
+    down = joint(treatment.estimate - t_low, c_high - control.estimate, together)
+    up = joint(t_high - treatment.estimate, control.estimate - c_low, together)
     return apart - down, apart + up
-
-
-def _joint(one: float, other: float, together: float) -> float:
-    one, other = max(one, 0.0), max(other, 0.0)
-    if math.isinf(one) or math.isinf(other):
-        return math.inf
-    return math.sqrt(max(0.0, one * one - 2 * together * one * other + other * other))
 
 
 def _minus(one: float, other: float) -> float:

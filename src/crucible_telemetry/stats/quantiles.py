@@ -194,6 +194,14 @@ def _minus(one: float, other: float, undefined: float) -> float:
     return undefined if math.isinf(one) and one == other else one - other
 
 
+def joint(one: float, other: float, together: float) -> float:
+    """How far two arms' limits reach together (MOVER); `together`: the correlation of their estimates."""
+    one, other = max(one, 0.0), max(other, 0.0)
+    if math.isinf(one) or math.isinf(other):
+        return math.inf
+    return math.sqrt(max(0.0, one * one - 2 * together * one * other + other * other))
+
+
 def turned_p_value(
     estimate: float, limits: Callable[[float], Interval], alternative: Alternative
 ) -> float:
