@@ -259,3 +259,27 @@ def test_what_is_archived_or_restored_tells_how_far_it_is(lab, tmp_path):
         doing for doing, _ in told
     }
     assert all(0 <= share <= 1 for _, share in told)
+
+
+def test_an_experiment_whose_events_are_in_a_store_of_its_own_hides_no_other(tmp_path):
+    from own_stores import Noting
+
+    path = tmp_path / "runs.db"
+
+    async def run():
+        async with ct.Lab(path) as lab:
+            for name, store in (("own", Noting), ("kept", None)):
+                async with lab.experiment(name, store=store):
+                    await ct.execute("a.b", {"n": 1})
+
+    anyio.run(run)
+    listed = ran("list", path)
+    assert listed.exit_code == 0
+    assert "own-" in listed.stdout
+    assert "kept-" in listed.stdout
+    assert "Noting: the events of experiment 'own-" in listed.stderr
+    shown = ran("show", path)
+    assert shown.exit_code == 1
+    assert "kept-" in shown.stdout
+    assert "give that store again" in shown.stderr
+    assert "in Noting" in ran("doctor", path).stdout

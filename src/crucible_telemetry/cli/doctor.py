@@ -117,6 +117,8 @@ def _size(count: float) -> str:
 def _cells(one: Checked) -> tuple[str, ...]:
     owner = one.owner + (" (alive)" if one.alive else "")
     whole = "no" if one.problems else "yes"
+    if one.elsewhere is not None:
+        return one.id, f"{one.events:,}", whole, one.state, "", f"in {one.elsewhere}", owner
     return one.id, f"{one.events:,}", whole, one.state, one.rollups, f"{one.blocks:,}", owner
 
 

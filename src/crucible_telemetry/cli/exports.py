@@ -10,7 +10,7 @@ import typer
 from crucible_telemetry.cli.output import console, errors, run, say
 from crucible_telemetry.cli.sources import ids, is_lab, opened
 from crucible_telemetry.cli.where import parse_where
-from crucible_telemetry.errors import ConfigurationError, StoreDamaged
+from crucible_telemetry.errors import ConfigurationError, StoreDamaged, StoreRefused
 from crucible_telemetry.experiment.loaded import Loaded
 from crucible_telemetry.experiment.questions import Questions
 from crucible_telemetry.export.files import files_beside
@@ -83,7 +83,7 @@ async def _show(
         for exp in experiments:
             try:
                 summary = await exp.metrics(where, by=by)
-            except StoreDamaged as damage:  # the others may be whole
+            except (StoreDamaged, StoreRefused) as damage:  # the others may be whole
                 errors().print(str(damage), soft_wrap=True)
                 whole = False
             else:

@@ -9,7 +9,7 @@ import typer
 from crucible_telemetry.cli.exports import AsJson, print_json
 from crucible_telemetry.cli.output import Column, errors, print_rows, run, say
 from crucible_telemetry.cli.sources import LabUrl, viewed
-from crucible_telemetry.errors import StoreDamaged
+from crucible_telemetry.errors import StoreDamaged, StoreRefused
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.metrics.rollups import DAY_S
 
@@ -62,7 +62,7 @@ async def _cost(one: Experiment) -> float | None:
     """The sum over days, from roll-ups where there are any; None where nothing is priced, or it cannot be read."""
     try:
         days = await one.windowed_metrics(DAY_S)
-    except StoreDamaged as damage:
+    except (StoreDamaged, StoreRefused) as damage:
         errors().print(f"{damage}", soft_wrap=True)
         return None
     costs = [day.total_cost for day in days if day.total_cost is not None]

@@ -19,7 +19,8 @@ class Checked(Struct, frozen=True, kw_only=True):
     """What was found of one experiment. `problems` is empty when it is whole.
 
     `owner`: host and process that wrote it last; `alive`: whether that runs. `rollups`: ``ok``,
-    ``differ``, or ``not whole`` where they do not count every event (they are made anew when read).
+    ``differ``, or ``not whole`` where they do not count every event (they are made anew when read). `elsewhere`:
+    the store of its own that has the events, which are not looked at; None: they are here.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Checked(Struct, frozen=True, kw_only=True):
     alive: bool
     rollups: str
     problems: list[str]
+    elsewhere: str | None = None
 
 
 class Lookout(Struct, frozen=True):
@@ -86,7 +88,8 @@ async def _checked(keep: Keep, kept: KeptExperiment) -> Checked:
             "roll-ups are not what the events say; they are made anew when they are asked for"
         )
     return Checked(
-        id=kept.id, name=record.name, state=found.state.value, events=sum(b.rows for b in kept.blocks),
+        id=kept.id, name=record.name, state=found.state.value, elsewhere=record.store,
+        events=record.counts.stored if record.store else sum(b.rows for b in kept.blocks),
         blocks=len(kept.blocks), owner=f"{record.owner.host}, process {record.owner.pid}",
         alive=found.elsewhere is not None, rollups=rollups, problems=problems,
     )  # fmt: skip

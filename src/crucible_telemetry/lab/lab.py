@@ -256,7 +256,8 @@ class Lab(Archiving):
 
     async def _leave_keep(self, durable: Durable) -> None:
         """Say what is not saved, and let go of files; a disk that hangs keeps nobody."""
-        self._report.update(durable.unsaved)
+        for one, what in durable.unsaved.items():
+            self._report.setdefault(one, what)  # what its own store could not save says more
         with anyio.move_on_after(LEAVE_S), suppress(StoreError):
             await durable.leave()
 

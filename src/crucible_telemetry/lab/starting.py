@@ -76,7 +76,7 @@ class Starting(Leaving):
         `sampling_strategy`, `seed`, `metrics_config` (see `ct.MetricsConfig`), `custom_metrics`, `enrichers`, `privacy="metadata"|"none"|"full"`,
         `privacy_sees`, `redact`, `mailbox_size` (events), `overflow="wait"|"drop_newest"`,
         `on_existing="new"|"resume"|"error"`, `export_on_exit=path` (see `Experiment.export`; trials are written
-        beside it), `prices` (default: the lab's).
+        beside it), `prices` and `store` (default: the lab's, see `Lab`).
 
         Callables run in the drain, in whatever thread drains: they are sync, and must not take a lock
         that is held around an emit.
@@ -122,7 +122,8 @@ class Starting(Leaving):
 
     async def reopen_experiment(self, experiment_id: str | Experiment, **code: Any) -> Experiment:
         """Go on with an experiment whose process died, or that was stopped: seq, board, trials and paused
-        time continue. Options that are code (filters, enrichers, metrics, `redact`) are given again.
+        time continue. Options that are code (filters, enrichers, metrics, `redact`) are given again, and so
+        is a `store` of its own.
 
         `ConfigurationError` in a lab that keeps nothing, and when code is missing that it was started
         with; `LifecycleError` for one that runs, here or in another process.
