@@ -158,5 +158,7 @@ async def test_f02_a_doubt_stays_with_an_experiment_that_is_gone_on_with(left, m
         async with ct.Lab(left[1]) as lab:
             (exp,) = lab.list_experiments()
             (said,) = exp.health().store.damage
-            assert said.startswith("the machine stopped while it was written: events 51 to ")
+            assert said.startswith(
+                "not closed on the machine that wrote it, before that stopped: events 51 to "
+            )
             await exp.reopen()

@@ -50,7 +50,7 @@ class Damage(Struct, frozen=True, kw_only=True):
             for run in self.lost
         ]
         found += [
-            f"the machine stopped while it was written: {named(run)}, as far as there were any, are lost"
+            f"not closed on the machine that wrote it, before that stopped: {named(run)}, as far as there were any, are lost"
             for run in self.doubts
         ]
         found += [

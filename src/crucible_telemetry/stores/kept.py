@@ -99,7 +99,7 @@ class KeptStore(ShelvedStore):
     async def _open_end(self) -> tuple[tuple[Shelf, ...], list[Columns]]:
         """What stays as it is, and the rows that together make no whole segment yet."""
         while True:
-            shelves = [place for place in self._state.sealed if isinstance(place, Shelf)]
+            shelves = [place for place in self._read_from.sealed if isinstance(place, Shelf)]
             cut = first_open(shelves, self._segment_rows, self.written_seq)
             with suppress(LeftOut):
                 loose = [(await self._in_hand(shelf)).columns for shelf in shelves[cut:]]

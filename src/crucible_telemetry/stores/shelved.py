@@ -48,7 +48,16 @@ class ShelvedStore(WalkedStore, Lasting):
         self._hands, self._spills = Hands(), Spill()
         self.skips = False
         """Whether what is damaged is left out and noted, so that the rest is read; else reading it raises."""
+        self._left_out: list[Shelf] = []
         self.totals = Totals(keep, kept.id, min((b.min_us for b in kept.blocks), default=None))
+
+    @property
+    def _read_from(self) -> State:
+        """See `WalkedStore`; the state itself is changed by who appends, in any thread, and by nobody else."""
+        state = self._state
+        for shelf in self._left_out:
+            state = state.without(shelf)
+        return state
 
     async def _in_hand(self, place: Place) -> Segment:
         """The open rows and what was read lately are in hand; the others are fetched."""
@@ -62,6 +71,8 @@ class ShelvedStore(WalkedStore, Lasting):
             return found
         if place.spilled is not None:
             return Segment(self._spills.get(place.spilled))
+        if place in self._left_out:
+            raise LeftOut
         try:
             segment = await self._fetched(place)
         except StoreDamaged as damage:
@@ -87,7 +98,7 @@ class ShelvedStore(WalkedStore, Lasting):
     def _leave_out(self, shelf: Shelf, damage: StoreDamaged) -> None:
         run = (shelf.first_seq, shelf.last_seq)
         log.warning("%s: left out", damage)
-        self._state = self._state.without(shelf)
+        self._left_out.append(shelf)
         missing = sorted({*self.damage.missing, run})
         self.damage = msgspec.structs.replace(self.damage, missing=tuple(missing))
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class LeftOut(Exception):
-    """A place has been taken out of the state, since nobody can read it and somebody reads on all the same."""
+    """A place is passed over from now on, since nobody can read it and somebody reads on all the same."""
 
 
 class WalkedStore(ABC):
@@ -32,17 +32,24 @@ class WalkedStore(ABC):
         """The greatest seq appended; 0 when empty."""
         return self._state.last_seq
 
+    @property
+    def _read_from(self) -> State:
+        """What a walk goes through: all there is, but for what is `LeftOut`."""
+        return self._state
+
     async def page(self, query: Query, after: Position | None, limit: int) -> Page:
         """See `Store.page`."""
-        return await self._walked(lambda: walk.page(self._state, query, self._reader, after, limit))
+        return await self._walked(
+            lambda: walk.page(self._read_from, query, self._reader, after, limit)
+        )
 
     async def count(self, query: Query) -> int:
         """See `Store.count`."""
-        return await self._walked(lambda: walk.count(self._state, query, self._reader))
+        return await self._walked(lambda: walk.count(self._read_from, query, self._reader))
 
     async def columns(self, query: Query) -> AsyncIterator[Columns]:
         """See `Store.columns`; one segment at a time is in hand."""
-        selection = Selection(self._state, query, self._reader)
+        selection = Selection(self._read_from, query, self._reader)
         for place in selection.everywhere():
             try:
                 found = walk.fitting(selection, await self._in_hand(place))
@@ -71,7 +78,7 @@ class WalkedStore(ABC):
     async def _in_hand(self, place: Place) -> Segment:
         """The segment that a place stands for, its columns in memory; lets the loop go on meanwhile.
 
-        `LeftOut` when it cannot be read and is no part of the state any more: who walks begins again.
+        `LeftOut` when it cannot be read, and is no part of `_read_from` any more: who walks begins again.
         """
 
 
