@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from crucible_telemetry.experiment.questions import Questions
-from crucible_telemetry.export.packages import ready
+from crucible_telemetry.export.packages import ASKING, ready
 from crucible_telemetry.export.result import QueryResult
 
 MEMORY_BYTES: Final = 2**30
@@ -17,6 +17,6 @@ async def query_experiments(
     memory_bytes: int = MEMORY_BYTES,
 ) -> QueryResult:
     """See `Lab.sql`; `ConfigurationError` names the extra where it is missing."""
-    asking = await ready("crucible_telemetry.experiment.asking", "sql", "sql")
+    asking = await ready(ASKING, "sql", "sql")
     found: QueryResult = await asking.ask(experiments, query, parameters, memory_bytes)
     return found

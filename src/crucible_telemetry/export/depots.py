@@ -20,6 +20,7 @@ from crucible_telemetry.errors import (
     StoreUnavailable,
     UnreadableFile,
 )
+from crucible_telemetry.export.packages import map_in
 
 T = TypeVar("T")
 BUCKETS: Final = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
@@ -50,12 +51,14 @@ class Depot(Protocol):
 
 async def depot_at(url: str | os.PathLike[str], storage: Mapping[str, Any] | None = None) -> Depot:
     """`depot_of`, in a thread: a client of object stores takes its time to be imported."""
+    if is_bucket(os.fspath(url)):
+        await to_thread.run_sync(map_in, "s3")
     return await to_thread.run_sync(depot_of, url, storage)
 
 
-def is_bucket(url: str) -> bool:
+def is_bucket(url: Any) -> bool:
     """Whether it is the URL of an object store."""
-    return url.partition("://")[0] in BUCKETS and "://" in url
+    return isinstance(url, str) and url.partition("://")[0] in BUCKETS and "://" in url
 
 
 def depot_of(url: str | os.PathLike[str], storage: Mapping[str, Any] | None = None) -> Depot:

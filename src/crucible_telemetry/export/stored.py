@@ -33,6 +33,7 @@ Arrays = dict[str, Any]
 Numbered = tuple[NDArray[Any], Callable[[int], tuple[Any, ...]], tuple[str, ...]]
 """Numbers that stand for words, what each stands for, and the fields that these words are."""
 
+pa.array([0])  # with its first array pyarrow imports pandas, where that is: now, in a thread
 TEXT: Final = pa.string()
 TEXTS: Final = pa.list_(TEXT)
 _INDEX: Final = pa.int32()
