@@ -43,10 +43,13 @@ def rows(table):
 
 def alike(value):
     """A value so that NaN equals itself, an integer its float, a lone surrogate its escape."""
-    if type(value) in (int, float) and not math.isnan(value):
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
         return float(value) if abs(value) <= 2**53 else value
     if isinstance(value, list | tuple):
-        return [alike(one) for one in value]
+        # Inside a list NaN and infinities are words: see `export.cells`.
+        return [
+            json_text(x) if type(x) is float and not math.isfinite(x) else alike(x) for x in value
+        ]
     return json_text(value) if type(value) is float else value
 
 

@@ -118,7 +118,9 @@ async def test_a_flipped_byte_in_a_page_is_found_when_checksums_are_verified(tmp
                 ct.execute_nowait("x", {"v": i * 0.1})
         path = await exp.export(tmp_path / "f.parquet")
     data = bytearray(path.read_bytes())
-    chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    found = pq.ParquetFile(path)
+    at = found.schema_arrow.names.index("measurements.v")
+    chunk = found.metadata.row_group(0).column(at)
     data[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(OSError, match="CRC|checksum"):

@@ -50,6 +50,7 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,20}").fullmatch
 _FLOAT: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?").fullmatch
 _PIECES: Final = re.compile(r"\\.|\.|[^\\.]+|\\", re.DOTALL).findall
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -95,7 +96,11 @@ def json_texts(values: Sequence[Any]) -> list[str | None]:
         with suppress(
             UnicodeEncodeError
         ):  # a lone surrogate, which `json_text` writes as an escape
-            return [None if value is None else _encode(value).decode() for value in values]
+            texts = _encode_lines(values).decode().split("\n")  # in a text it is an escape
+            return [
+                text if value is not None else None
+                for value, text in zip(values, texts, strict=False)
+            ]
     return [None if value is None else json_text(value) for value in values]
 
 

@@ -6,6 +6,7 @@ row has no value.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set as AbstractSet
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 from crucible_telemetry.events.event import GENERIC_SHAPE
@@ -53,21 +54,36 @@ def shaped_columns(
 
 def _inner(name: str, values: Sequence[Any]) -> Iterator[Column]:
     """The columns of a key under which some rows have dictionaries: a key of these at a time."""
-    boxes = [value if type(value) is dict else {} for value in values]
-    keys = dict.fromkeys(chain.from_iterable(boxes))
+    boxes = values
+    if types_of(values) != _BOXES or not all(values):
+        boxes = [value if type(value) is dict else {} for value in values]
+        plain = [None if box else value for box, value in zip(boxes, values, strict=True)]
+        if any(value is not None for value in plain):
+            yield name, plain
+    keys = list(dict.fromkeys(chain.from_iterable(boxes)))
     if not all(type(key) is str for key in keys):
-        yield from _odd(name, values).items()
+        found = _odd(name, values)
+        yield from ((path, column) for path, column in found.items() if path != name)
         return
-    plain = [None if box else value for box, value in zip(boxes, values, strict=True)]
-    if any(value is not None for value in plain):
-        yield name, plain
-    for key in keys:
-        column = [box.get(key) for box in boxes]
+    for key, column in zip(keys, _of_boxes(keys, boxes), strict=True):
         path = f"{name}.{column_name(key)}"
-        if dict in set(map(type, column)):
+        if dict in types_of(column):
             yield from _inner(path, column)
         else:
             yield path, column
+
+
+_BOXES: Final = {dict}
+
+
+def _of_boxes(keys: Sequence[str], boxes: Sequence[dict[str, Any]]) -> Iterable[Sequence[Any]]:
+    """The values of dictionaries by key; most have all of the keys."""
+    if len(keys) == 1:
+        return [[box.get(keys[0]) for box in boxes]]
+    try:
+        return zip(*map(itemgetter(*keys), boxes), strict=True)
+    except (KeyError, TypeError):  # not all have all, or there is none
+        return [[box.get(key) for box in boxes] for key in keys]
 
 
 def _odd(name: str, values: Sequence[Any]) -> dict[str, list[Any]]:

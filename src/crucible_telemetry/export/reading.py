@@ -1,9 +1,9 @@
 """Exported files → events again, one line or row at a time.
 
-JSON Lines come back as they were, to the bit. Parquet and Arrow come back but for keys whose value was None, and
-integers in a column that has floats too, which are floats then; figures are the same to the bit. CSV lacks besides
-words inside lists, and figures beyond 2⁵¹ ns or pico-dollars are to the precision of a float. A file
-with chosen columns gives what it has; its events count as the catalog says.
+JSON Lines come back as they were, to the bit. Parquet, Arrow and CSV come back but for
+keys whose value was None, and NaN and infinities inside lists, which are words then; in a column of a table that has
+floats too an integer is a float. Figures are the same to the bit, in CSV those beyond 2⁵¹ ns or pico-dollars to the
+precision of a float. A file with chosen columns gives what it has; its events count as the catalog says.
 """
 
 import codecs

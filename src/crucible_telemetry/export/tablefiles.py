@@ -17,6 +17,8 @@ from crucible_telemetry.export.tables import Table
 
 COMPRESSION: Final = "zstd"
 _SAMPLE: Final = 1024
+_RISING: Final = frozenset({"seq", "timestamp_us"})
+_DELTA: Final = "DELTA_BINARY_PACKED"
 
 
 async def file_of(kind: str, table: Table) -> AsyncGenerator[bytes, None]:
@@ -49,13 +51,15 @@ def _writer(kind: str, table: Table, first: Any, sink: "_Sink") -> Any:
     marked = table.schema.with_metadata({MARK: b"sha256"})
     if kind == "arrow":
         return pa.ipc.new_file(file, marked)
+    repeating = [] if first is None else _repeating(first)
     writer = pq.ParquetWriter(
         file,
         table.coded,
         compression=COMPRESSION,
         write_page_checksum=True,
         store_schema=False,
-        use_dictionary=[] if first is None else _repeating(first),
+        use_dictionary=repeating,
+        column_encoding=dict.fromkeys(_RISING & set(table.coded.names) - set(repeating), _DELTA),
     )
     # Arrow's own schema of the file, from which pyarrow takes types and kinds: that without dictionaries.
     schema = base64.b64encode(marked.serialize().to_pybytes()).decode()
