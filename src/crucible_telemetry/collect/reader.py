@@ -16,6 +16,7 @@ from crucible_telemetry.collect.words import Vocabulary
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import GENERIC_SHAPE, Event, Identity
 from crucible_telemetry.events.shape import SHAPES, Row, decode_rows
+from crucible_telemetry.garbage import uncollected
 
 
 def events_of(given: Fields) -> list[Event]:
@@ -70,6 +71,7 @@ class ExperimentReader:
         """Columns of the fields that `metrics_config` names, of those rows that have them."""
         return self._named.columns(columns)
 
+    @uncollected
     def events(self, columns: Columns, indices: Sequence[int]) -> list[Event]:
         """The rows at these positions as events; the dictionaries belong to the caller."""
         if not len(indices):

@@ -20,8 +20,9 @@ from crucible_telemetry.events.known import known
 from crucible_telemetry.events.shape import SHAPES
 from crucible_telemetry.export.stored import TOLD, stored, together
 from crucible_telemetry.export.trials import TrialTable
-from crucible_telemetry.export.walk import Slice, uncollected
+from crucible_telemetry.export.walk import Slice
 from crucible_telemetry.export.words import sayable, utf8
+from crucible_telemetry.garbage import uncollected
 
 _TEXT, _INT, _REAL, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TIME: Final = pa.timestamp("us")

@@ -20,7 +20,8 @@ from crucible_telemetry.export.flat import types_of
 from crucible_telemetry.export.kinds import DECLARED, Held
 from crucible_telemetry.export.pieces import TYPES, Cutter, Piece, Rows, as_kind, piece_of
 from crucible_telemetry.export.stored import TEXT, WORDS, stored, together
-from crucible_telemetry.export.walk import Slice, uncollected
+from crucible_telemetry.export.walk import Slice
+from crucible_telemetry.garbage import uncollected
 
 T = TypeVar("T")
 GROUP_ROWS: Final = 65_536

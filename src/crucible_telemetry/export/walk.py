@@ -6,10 +6,9 @@ decoded a slice at a time. So memory does not grow with events (but for those sa
 byte each), whatever order they came in.
 """
 
-import gc
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from functools import cached_property, wraps
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from functools import cached_property
+from typing import Any, Final, Protocol
 
 import numpy as np
 from anyio.lowlevel import checkpoint
@@ -24,8 +23,6 @@ from crucible_telemetry.events.shape import Row
 from crucible_telemetry.stores.base import Query, Store, Where
 from crucible_telemetry.stores.where import INT64_MAX
 
-P = ParamSpec("P")
-T = TypeVar("T")
 STRETCH: Final = 8192
 """Events asked for at once."""
 SLICE: Final = 512
@@ -66,22 +63,6 @@ class Slices(Protocol):
     def slices(self, most_rows: int) -> "AsyncGenerator[Slice, None]":
         """All of them; may be walked several times."""
         ...
-
-
-def uncollected(work: Callable[P, T]) -> Callable[P, T]:
-    """The same without a garbage collection meanwhile: what is made of a slice is gone again at the end of it."""
-
-    @wraps(work)
-    def done(*args: P.args, **kwargs: P.kwargs) -> T:
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            return work(*args, **kwargs)
-        finally:
-            if collecting:
-                gc.enable()
-
-    return done
 
 
 class Slice:

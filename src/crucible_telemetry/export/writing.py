@@ -15,7 +15,8 @@ from crucible_telemetry.export import jsonl, table
 from crucible_telemetry.export.columns import Union, check_columns, flat_row
 from crucible_telemetry.export.flat import BOXES
 from crucible_telemetry.export.packages import FILES, TABLES as AS_TABLES, part, ready
-from crucible_telemetry.export.walk import SLICE, Slice, Slices, uncollected
+from crucible_telemetry.export.walk import SLICE, Slice, Slices
+from crucible_telemetry.garbage import uncollected
 from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.base import Where
 
