@@ -138,6 +138,7 @@ def end(process):
         out, err = process.communicate(timeout=8)
     finally:
         process.kill()
+        process.communicate()
     return process.returncode, out, err
 
 
