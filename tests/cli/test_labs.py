@@ -283,3 +283,22 @@ def test_an_experiment_whose_events_are_in_a_store_of_its_own_hides_no_other(tmp
     assert "kept-" in shown.stdout
     assert "give that store again" in shown.stderr
     assert "in Noting" in ran("doctor", path).stdout
+
+
+def test_a_table_that_cannot_be_walked_is_named_and_the_rest_is_listed_and_looked_at(lab):
+    path, _ = lab
+    with sqlite3.connect(path) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'trials'")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((root[0] - 1) * size)
+        file.write(b"\xff" * size)
+    listed = ran("list", path)
+    assert listed.exit_code == 0
+    assert "trials" in listed.stderr
+    assert len(listed.stdout.splitlines()) == 3
+    looked = ran("doctor", path)
+    assert looked.exit_code == 1
+    assert "its trials cannot be read: database disk image is malformed" in looked.stdout
+    assert "--skip-damaged" in looked.stdout

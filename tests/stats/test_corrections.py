@@ -16,7 +16,9 @@ p_values = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 @given(p_values)
 def test_they_agree_with_statsmodels_in_the_order_given(given_values):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gc, "collect", lambda: 0)  # statsmodels asks for one each time: a quarter second
+        patch.setattr(
+            gc, "collect", lambda: 0
+        )  # statsmodels asks for one each time: a quarter second
         for adjust, name in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
             expected = multipletests(given_values, method=name)[1]
             assert adjust(given_values) == pytest.approx(expected, abs=1e-12)

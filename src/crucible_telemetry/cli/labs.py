@@ -1,8 +1,9 @@
 """``crucible list``: the experiments of a lab that lasts."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -13,6 +14,7 @@ from crucible_telemetry.errors import StoreDamaged, StoreRefused
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.metrics.rollups import DAY_S
 
+T = TypeVar("T")
 COLUMNS: Final = (
     Column("experiment"),
     Column("condition", folds=True),
@@ -52,19 +54,28 @@ async def _listed(url: str, **filters: Any) -> list[dict[str, Any]]:
 async def _row(one: Experiment) -> dict[str, Any]:
     return {
         "id": one.id, "name": one.name, "state": one.state.value, "condition": one.spec.condition,
-        "tags": one.spec.tags, "events": one.counts.stored, "trials": len(await one.trials()),
+        "tags": one.spec.tags, "events": one.counts.stored, "trials": await _told(_trials, one),
         "started_us": one._life.started_us, "ended_us": one._life.ended_us,
-        "active_seconds": round(one.active_seconds, 3), "cost_usd": await _cost(one),
+        "active_seconds": round(one.active_seconds, 3), "cost_usd": await _told(_cost, one),
     }  # fmt: skip
 
 
-async def _cost(one: Experiment) -> float | None:
-    """The sum over days, from roll-ups where there are any; None where nothing is priced, or it cannot be read."""
+async def _told(ask: Callable[[Experiment], Awaitable[T | None]], one: Experiment) -> T | None:
+    """The answer; None where what it needs is damaged, which standard error says."""
     try:
-        days = await one.windowed_metrics(DAY_S)
+        return await ask(one)
     except (StoreDamaged, StoreRefused) as damage:
-        errors().print(f"{damage}", soft_wrap=True)
+        errors().print(str(damage), soft_wrap=True)
         return None
+
+
+async def _trials(one: Experiment) -> int | None:
+    return len(await one.trials())
+
+
+async def _cost(one: Experiment) -> float | None:
+    """The sum over days, from roll-ups where there are any; None where nothing is priced."""
+    days = await one.windowed_metrics(DAY_S)
     costs = [day.total_cost for day in days if day.total_cost is not None]
     return sum(costs) if costs else None
 

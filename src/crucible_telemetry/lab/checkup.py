@@ -12,7 +12,7 @@ from crucible_telemetry.metrics.rollups import LEVELS_S, Bucket, counted, merged
 from crucible_telemetry.runtime.headway import headway
 from crucible_telemetry.stores.damage import damage_of, end_of
 from crucible_telemetry.stores.keeping import Keep, KeptExperiment, Tip
-from crucible_telemetry.stores.totals import Totals
+from crucible_telemetry.stores.totals import Mark, Totals
 
 
 class Checked(Struct, frozen=True, kw_only=True):
@@ -69,8 +69,7 @@ async def _checked(keep: Keep, kept: KeptExperiment) -> Checked:
     totals = Totals(keep, kept.id, min((block.min_us for block in kept.blocks), default=None))
     last_seq = end_of(kept)
     last_us = max((block.max_us for block in kept.blocks), default=0)
-    await totals.check(last_seq, last_us)
-    mark = totals.mark if totals.upto_seq == last_seq else None
+    mark = await _mark(totals, last_seq, last_us, problems)
     for done, block in enumerate(kept.blocks):
         headway(kept.id, done / len(kept.blocks))
         try:
@@ -115,11 +114,24 @@ def _twice(kept: KeptExperiment) -> list[str]:
     return problems
 
 
+async def _mark(totals: Totals, last_seq: int, last_us: int, problems: list[str]) -> Mark | None:
+    """How far the roll-ups count, where that is to the end."""
+    try:
+        await totals.check(last_seq, last_us)
+    except StoreDamaged as damage:
+        problems.append(f"its roll-ups cannot be read: {damage.reason}")
+        return None
+    return totals.mark if totals.upto_seq == last_seq else None
+
+
 async def _equal(
     totals: Totals, last_seq: int, last_us: int, again: dict[int, dict[int, Bucket]]
 ) -> bool:
     for level_s, counted_now in again.items():
-        kept = await totals.whole(level_s, last_seq, last_us)
+        try:
+            kept = await totals.whole(level_s, last_seq, last_us)
+        except StoreDamaged:
+            return False
         if kept is None or kept[1] != counted_now:
             return False
     return True

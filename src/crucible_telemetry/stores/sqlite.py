@@ -290,15 +290,19 @@ class SqliteKeep:
             raise StoreRefused(self.url, "is closed")
         return self._reading
 
+    def _structure(self) -> str:
+        try:
+            found = self._reader().execute("PRAGMA integrity_check(3)").fetchall()
+        except apsw.CorruptError as error:  # so far gone that the check cannot go through it
+            return str(error)
+        return "; ".join(str(row[0]) for row in found)
+
     async def about(self) -> dict[str, Any]:
         """Format, bytes of the file and its journal, what SQLite itself finds; for `crucible doctor`."""
-        found = await self._as_reader(
-            lambda: self._reader().execute("PRAGMA integrity_check(3)").fetchall()
-        )
         wal = paths.journal_of(self.path)
         return {
             "format": FORMAT,
-            "structure": "; ".join(str(row[0]) for row in found),
+            "structure": await self._as_reader(self._structure),
             "file_bytes": self.path.stat().st_size,
             "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         }
