@@ -27,6 +27,13 @@ COMMAND_S: Final = 60.0
 LONG_S: Final = 600.0
 """The same for what may be large: a COPY, a deletion."""
 
+_ALIVE: Final = {
+    "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}  # fmt: skip
+"""How soon a server notices that our machine is gone, and lets go of the lock: half a minute. Its own default is
+two hours, and as long would the experiments seem to run."""
+
 _FIND: Final = """SELECT set_config('search_path', concat_ws(', ', $1::text,
   (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
    WHERE e.extname = 'timescaledb')), false)"""
@@ -122,6 +129,7 @@ class Connection:
                     "search_path": address.quoted_schema,
                     "application_name": "crucible_telemetry",
                     "jit": "off",
+                    **_ALIVE,
                 },
             )
             self._open = made
