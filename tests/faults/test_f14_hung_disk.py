@@ -9,6 +9,8 @@ import pytest
 from waiting import comes
 
 import crucible_telemetry as ct
+from crucible_telemetry.errors import StoreUnavailable
+from crucible_telemetry.stores import kept
 from crucible_telemetry.stores.sqlite import SqliteKeep
 
 pytestmark = pytest.mark.asyncio
@@ -101,6 +103,49 @@ async def test_f14_a_command_that_is_cancelled_leaves_a_hung_disk_behind(
         await lab.close()
         assert time.monotonic() - began < 2
     hanging.clear()
+
+
+async def test_f14_a_close_takes_as_many_commits_as_what_waits_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "GATHER_ROWS", 1_000)
+    path, away = tmp_path / "runs.db", True
+    plain = SqliteKeep.write
+
+    async def write(self, change):
+        if away:
+            raise StoreUnavailable(self.url, "the disk is full")
+        return await plain(self, change)
+
+    lab = await ct.Lab(path).open()
+    exp = await lab.start_experiment("one", capture="scope")
+    monkeypatch.setattr(SqliteKeep, "write", write)
+    await emitted(exp, range(30_000))
+    assert (await exp.flush()).failed == exp.health().store.waiting == 30_000
+    away = False
+    assert await lab.close() == {}
+    async with ct.Lab(path) as lab:
+        (exp,) = lab.list_experiments()
+        assert (exp.state, exp.counts.stored) == ("stopped", 30_000)
+
+
+async def test_f14_a_close_on_a_full_disk_names_what_stands_beside_the_events_too(
+    tmp_path, monkeypatch
+):
+    lab = await ct.Lab(tmp_path / "runs.db").open()
+    exp = await lab.start_experiment("one", capture="scope")
+    async with exp.trial(item="q") as trial:
+        await ct.execute(NAME, {"n": 1})
+    assert (await exp.flush()).complete
+
+    async def write(self, _change):
+        raise StoreUnavailable(self.url, "the disk is full")
+
+    monkeypatch.setattr(SqliteKeep, "write", write)
+    trial.score(late=1.0)
+    result = await exp.flush()
+    assert not result.complete  # no event waits, and yet not all is kept
+    report = await lab.close()
+    assert report[exp.id].startswith("its state and trials are not on the disk: ")
+    assert "the disk is full" in report[exp.id]
 
 
 async def test_f03_a_file_that_is_locked_is_told_of_within_a_second_and_loses_nothing(tmp_path):
