@@ -58,16 +58,16 @@ def flags_of(row: dict[str, Any]) -> int:
     return bits | ((rank << RANK_SHIFT) & RANKS if type(rank) is int else 0)
 
 
-def exact_figures(columns: Columns, at: NDArray[np.intp]) -> list[dict[str, int]]:
-    """For each row, the figures too large for a float of ms or dollars, as the integers they are."""
-    found: list[dict[str, int]] = [{} for _ in at]
+def exact_figures(columns: Columns, at: NDArray[np.intp]) -> dict[int, dict[str, int]]:
+    """By place in `at`, the figures too large for a float of ms or dollars, as the integers they are."""
+    found: dict[int, dict[str, int]] = {}
     for name in NANO:
         column = getattr(columns, name)
         if column is None:
             continue
         values = column[at]
         for row in np.flatnonzero((values >= FLOAT_EXACT) & (values != MISSING)).tolist():
-            found[row][name] = int(values[row])
+            found.setdefault(row, {})[name] = int(values[row])
     return found
 
 

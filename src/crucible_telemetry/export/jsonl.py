@@ -43,7 +43,8 @@ def lines(some: Slice) -> bytes:
             )
         except UnicodeEncodeError:  # names, tags and items are as users gave them
             pass
-    exact = exact_figures(some.columns, some.rows)
+    found = exact_figures(some.columns, some.rows)
+    exact = [found.get(place, {}) for place in range(len(flags))]
     return b"".join(map(_careful, some.events, flags, exact))
 
 
@@ -53,7 +54,7 @@ def _is_plain(some: Slice) -> bool:
         _PLAIN.decode(b"\xdd" + len(rows).to_bytes(4, "big") + b"".join(rows))
     except msgspec.ValidationError:
         return False
-    return not any(exact_figures(some.columns, some.rows))
+    return not exact_figures(some.columns, some.rows)
 
 
 def line_fields(event: Event, flags: int, exact: dict[str, int]) -> dict[str, Any]:

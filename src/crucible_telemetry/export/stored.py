@@ -91,9 +91,11 @@ def stored(words: Decoder, columns: Columns, seqs: Any, wanted: AbstractSet[str]
         if not wanted.isdisjoint(fields):
             found |= _worded(numbers, word, fields)
     found |= _figures(columns, wanted) | _counted(columns.flags, wanted)
-    exact = exact_figures(columns, np.arange(len(columns))) if EXACT in wanted else []
-    if any(exact):
-        found[EXACT] = pa.array([json_text(one) if one else None for one in exact], TEXT)
+    every = np.arange(len(columns))
+    exact = exact_figures(columns, every) if EXACT in wanted else {}
+    if exact:
+        texts = {place: json_text(one) for place, one in exact.items()}
+        found[EXACT] = pa.array(map(texts.get, every.tolist()), TEXT)
     return found
 
 
@@ -135,6 +137,8 @@ def _worded(
 def distinct(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """`np.unique` with its inverse, without sorting where the numbers lie close together."""
     low, high = int(numbers.min()), int(numbers.max())
+    if high == low:
+        return np.array([low]), np.zeros(len(numbers), np.int32)
     if high - low >= _NARROW:
         seen, places = np.unique(numbers, return_inverse=True)
         return seen, places.astype(np.int32)
@@ -153,8 +157,7 @@ def as_words(kind: Any, places: NDArray[np.int32], words: Sequence[Any]) -> Any:
         np.int32,
     )
     found = renumbered[places]
-    absent = found < 0
-    indices = pa.array(found, _INDEX, mask=absent if absent.any() else None)
+    indices = pa.array(found, _INDEX, mask=found < 0 if (renumbered < 0).any() else None)
     return pa.DictionaryArray.from_arrays(indices, pa.array(numbers, TEXT))
 
 
