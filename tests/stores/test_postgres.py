@@ -284,3 +284,14 @@ async def test_a_keep_tells_about_its_server(url):
     if "CRUCIBLE_TIMESCALE" not in os.environ:
         assert about["timescaledb"] == "not used: the server does not have it"
     assert about["bytes"]["event_rows"] > 0
+
+
+async def test_what_would_be_pruned_is_told_with_its_events_and_bytes(url):
+    async with ct.Lab(url) as lab:
+        async with lab.experiment("a") as exp:
+            for number in range(10):
+                await ct.execute("x.y", {"n": number}, {"mark": "t" * 100})
+        await lab.start_experiment("b")
+        (found,) = await lab.prune(1e-9, archived_only=False, dry_run=True)
+    assert (found.id, found.events) == (exp.id, 10)
+    assert 10 * 100 < found.bytes < 10 * 300

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from crucible_telemetry.cli.labs import moment
-from crucible_telemetry.cli.output import Column, errors, print_rows, run, say
+from crucible_telemetry.cli.output import Column, errors, print_rows, run, say, size_of
 from crucible_telemetry.cli.sources import Chosen, LabUrl, chosen, is_lab, written
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.lab import Lab
@@ -20,6 +20,7 @@ _AGE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw])").fullmatch
 _PRUNED: Final = (
     Column("experiment"),
     Column("events", right=True),
+    Column("bytes", right=True),
     Column("ended, UTC", right=True),
     Column("why", folds=True),
 )
@@ -99,12 +100,13 @@ def prune(
         errors().print("nothing was deleted; --yes deletes without asking")
         raise typer.Exit(1)
     gone = run(partial(work, dry_run=False), "deleting", left="list shows what is still there")
-    say(f"{_total(gone)} deleted")
+    say(f"{_total(gone)} deleted{'' if '://' in lab else f'; {lab} uses the space again'}")
 
 
 def _total(found: list[Pruned]) -> str:
     experiments = "experiment" if len(found) == 1 else "experiments"
-    return f"{len(found):,} {experiments} of {sum(one.events for one in found):,} events"
+    size = size_of(sum(one.bytes or 0 for one in found))
+    return f"{len(found):,} {experiments} of {sum(one.events for one in found):,} events, {size}"
 
 
 def _sure(total: str) -> bool:
@@ -116,7 +118,9 @@ def _sure(total: str) -> bool:
 
 def _cells(one: Pruned, older_than: str) -> tuple[str, ...]:
     kept = "archived" if one.state == "archived" else f"{one.state}, not archived"
-    return one.id, f"{one.events:,}", moment(one.ended_us), f"{kept}, ended over {older_than} ago"
+    size = "" if one.bytes is None else size_of(one.bytes)
+    why = f"{kept}, over {older_than} old"
+    return one.id, f"{one.events:,}", size, moment(one.ended_us), why
 
 
 async def _prune(url: str, days: float, **options: bool) -> list[Pruned]:

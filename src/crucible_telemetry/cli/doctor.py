@@ -12,7 +12,7 @@ import typer
 
 from crucible_telemetry.cli import EXTRAS
 from crucible_telemetry.cli.exports import AsJson, print_json
-from crucible_telemetry.cli.output import Column, print_rows, run, say
+from crucible_telemetry.cli.output import Column, print_rows, run, say, size_of
 from crucible_telemetry.cli.sources import LAB_HELP, check_lab
 from crucible_telemetry.lab.checkup import Checked, look
 
@@ -101,17 +101,8 @@ def _print(here: dict[str, Any], about: dict[str, Any], found: list[Checked]) ->
 
 def _told(name: str, value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{table} {_size(size)}" for table, size in value.items() if size)
-    return _size(value) if name.endswith("_bytes") else str(value)
-
-
-def _size(count: float) -> str:
-    """``4.2 MB``, decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.4g} TB"
+        return ", ".join(f"{table} {size_of(size)}" for table, size in value.items() if size)
+    return size_of(value) if name.endswith("_bytes") else str(value)
 
 
 def _cells(one: Checked) -> tuple[str, ...]:

@@ -63,6 +63,15 @@ def close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def size_of(count: float) -> str:
+    """``4.2 MB``, decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.4g} TB"
+
+
 # -- work that takes a while -------------------------------------------------------------------
 
 

@@ -50,6 +50,8 @@ class Pruned(Struct, frozen=True, kw_only=True):
     state: str
     ended_us: int
     events: int
+    bytes: int | None = None
+    """Of its events as they are kept; None in memory."""
 
 
 class Checkpoints:
@@ -195,8 +197,8 @@ class Archiving(Restoring):
         age = older_than if isinstance(older_than, timedelta) else older_than * DAY_S
         before_us = wall_us() - to_us(age, "older_than")
         chosen = [
-            _pruned(experiment)
-            for experiment in self._experiments.values()
+            await self._pruned(experiment)
+            for experiment in list(self._experiments.values())
             if _may_go(experiment, before_us, archived_only=archived_only)
         ]
         pruned: list[Pruned] = []
@@ -205,6 +207,18 @@ class Archiving(Restoring):
                 headway(one.id, done / len(chosen))
                 await self._prune(one, pruned)
         return chosen if dry_run else pruned
+
+    async def _pruned(self, experiment: Experiment) -> Pruned:
+        durable = self._durable
+        size = None if durable is None else await durable.keep.size(experiment.id)
+        return Pruned(
+            id=experiment.id,
+            name=experiment.name,
+            state=experiment.state.value,
+            ended_us=experiment._life.ended_us or 0,
+            events=experiment.counts.stored,
+            bytes=size,
+        )
 
     async def _prune(self, one: Pruned, pruned: list[Pruned]) -> None:
         """Delete the data of one, unless another lab has gone on with it meanwhile."""
@@ -235,13 +249,3 @@ def _may_go(experiment: Experiment, before_us: int, *, archived_only: bool) -> b
         return False
     ended_us = experiment._life.ended_us
     return ended_us is not None and ended_us < before_us
-
-
-def _pruned(experiment: Experiment) -> Pruned:
-    return Pruned(
-        id=experiment.id,
-        name=experiment.name,
-        state=experiment.state.value,
-        ended_us=experiment._life.ended_us or 0,
-        events=experiment.counts.stored,
-    )

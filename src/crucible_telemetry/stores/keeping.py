@@ -169,6 +169,10 @@ class Keep(Protocol):
         """Roll-ups of a level with ``since_us <= start_us < until_us``, in order of time."""
         ...
 
+    async def size(self, experiment_id: str) -> int:
+        """Bytes of an experiment's events as they are kept, indexes and free space left out."""
+        ...
+
     async def forget(self, experiment_id: str) -> None:
         """Delete an experiment and all it has."""
         ...

@@ -114,6 +114,14 @@ class SqliteKeep:
             for start_us, cells in rows
         ]
 
+    async def size(self, experiment_id: str) -> int:
+        """See `Keep.size`."""
+        query = "SELECT coalesce(sum(length(data)), 0) FROM blocks WHERE experiment = ?"
+        found: int = await self._as_reader(
+            lambda: self._reader().execute(query, (experiment_id,)).get
+        )
+        return found
+
     async def forget(self, experiment_id: str) -> None:
         """See `Keep.forget`."""
         await self._as_writer(lambda: self._forget(experiment_id))

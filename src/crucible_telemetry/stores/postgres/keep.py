@@ -105,6 +105,18 @@ class PostgresKeep:
             for start_us, cells in found
         ]
 
+    async def size(self, experiment_id: str) -> int:
+        """See `Keep.size`."""
+        tables = ("event_rows", *(["strewn_rows"] if self._chunked else []))
+        counts = [
+            f"SELECT sum(octet_length(payload)) AS size FROM {table} WHERE experiment ="  # noqa: S608 - our own names
+            " (SELECT number FROM experiments WHERE id = $1)"
+            for table in tables
+        ]
+        query = f"SELECT coalesce(sum(size), 0)::bigint FROM ({' UNION ALL '.join(counts)}) s"  # noqa: S608
+        ((found,),) = await self._fetch(query, experiment_id)
+        return int(found)
+
     async def forget(self, experiment_id: str) -> None:
         """See `Keep.forget`."""
 
