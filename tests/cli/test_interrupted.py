@@ -72,8 +72,9 @@ def lab(tmp_path_factory):
     [
         ("export", "{lab}", "long", "--to", "{out}/long.csv"),
         ("archive", "{lab}", "long", "{out}/kept", "--format", "jsonl"),
+        ("archive", "{lab}", "long", "{out}/kept"),
     ],
-    ids=lambda words: words[0],
+    ids=lambda words: " ".join((words[0], *words[5:])),
 )
 def test_ctrl_c_leaves_nothing_half_and_says_so(lab, tmp_path, words):
     given = [word.format(lab=lab, out=tmp_path) for word in words]

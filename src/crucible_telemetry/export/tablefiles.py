@@ -1,16 +1,18 @@
 """Parquet and Arrow files of tables, a group of rows at a time, written in threads.
 
-Parquet pages carry checksums (CRC-32), for other readers; all of a file is sealed (`export.seals`). Columns whose values hardly come again are written without a dictionary;
-texts that come as dictionaries are written as they are, and are plain texts to who reads the file.
+Parquet pages carry checksums (CRC-32), for other readers; all of a file is sealed (`export.seals`). Columns
+whose values hardly come again are written without a dictionary; texts that come as dictionaries are written as
+they are, and are plain texts to who reads the file.
 """
 
 import base64
+import threading
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from crucible_telemetry.export.seals import MARK, Sealing
 from crucible_telemetry.export.tables import Table
@@ -23,12 +25,22 @@ _DELTA: Final = "DELTA_BINARY_PACKED"
 
 async def file_of(kind: str, table: Table) -> AsyncGenerator[bytes, None]:
     """The bytes of a ``"parquet"`` or ``"arrow"`` file of a table."""
-    chunks = _chunks(kind, table)
+    chunks, one = _chunks(kind, table), threading.Lock()
+
+    def made() -> bytes | None:
+        with one:
+            return next(chunks, None)
+
+    def ended() -> None:
+        with one:  # after Ctrl-C a thread goes on that nobody waits for
+            chunks.close()
+
     try:
-        while (chunk := await to_thread.run_sync(next, chunks, None)) is not None:
+        while (chunk := await to_thread.run_sync(made)) is not None:
             yield chunk
     finally:
-        chunks.close()
+        with CancelScope(shield=True):
+            await to_thread.run_sync(ended)
 
 
 def _chunks(kind: str, table: Table) -> Generator[bytes, None, None]:
