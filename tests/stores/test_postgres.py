@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
@@ -81,7 +82,7 @@ async def test_the_view_shows_events_to_people_with_sql(url):
         await ct.execute("log", {}, {"text": "x"})
     found = await rows_of(
         url,
-        "SELECT experiment_id, experiment, seq, event_name, outcome, success, provider, model, sample_id,"
+        "SELECT experiment_id, experiment_name, seq, event_name, outcome, success, provider, model, sample_id,"
         " repeat, latency_ns, cost_usd, prompt_tokens, completion_tokens FROM events ORDER BY seq",
     )
     assert found[0][1:] == (
@@ -90,16 +91,35 @@ async def test_the_view_shows_events_to_people_with_sql(url):
     assert float(found[0][11]) == 0.25
     assert found[1][3:11] == ("log", *[None] * 7)
     ((first, at_us, at),) = await rows_of(
-        url, "SELECT seq, timestamp_us, timestamp FROM events ORDER BY seq LIMIT 1"
+        url, "SELECT seq, timestamp_us, time FROM events ORDER BY seq LIMIT 1"
     )
     readme = Path(__file__).parents[2].joinpath("README.md").read_text()
-    shown = readme.partition("```sql\nSELECT experiment, model")[2].partition(";")[0]
+    shown = readme.partition("```sql\nSELECT experiment_name, model")[2].partition(";")[0]
     schema = url.rpartition("=")[2]
-    query = f"SELECT experiment, model{shown}".replace("crucible.", f"{schema}.")
+    query = f"SELECT experiment_name, model{shown}".replace("crucible.", f"{schema}.")
     ((name, model, calls, cost_usd, p99_ms),) = await rows_of(url, query)
     assert (name, model, calls, float(cost_usd), p99_ms) == ("a", "gpt-4o", 1, 0.25, 100.0)
     assert first == 1
     assert abs(at.timestamp() * 1e6 - at_us) < 1
+
+
+async def test_the_view_names_its_columns_as_sql_of_the_lab_does(url):
+    async with ct.Lab(url) as lab, lab.experiment("a") as exp:
+        async with exp.trial(item="q1"):
+            await call(exp)
+        await exp.flush()
+        columns = await rows_of(
+            url,
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'events'::regclass ORDER BY attnum",
+        )
+        names = [name for (name,) in columns]
+        own = {"latency_ns", "ttft_ns", "itl_ns", "cost_pico", "streamed_tokens", "payload"}
+        shared = [name for name in names if name not in {*own, "time"}]
+        ((told),) = await rows_of(url, f"SELECT {', '.join(shared)} FROM events")
+        ((asked),) = await lab.sql(f"select {', '.join(shared)} from events")
+    assert own < set(names)
+    assert {"latency_ms", "cost_usd", "experiment_name", "sample_id"} < set(shared)
+    assert [float(x) if isinstance(x, Decimal) else x for x in told] == [*asked]
 
 
 async def test_every_column_of_events_has_its_place_in_the_table(url):

@@ -74,15 +74,16 @@ SELECT set_integer_now_func('event_rows', 'now_us');
 """TimescaleDB: a unique key must hold the column of time."""
 EVENTS: Final = f"""
 CREATE VIEW events AS
-SELECT x.id AS experiment_id, x.name AS experiment, r.seq, r.timestamp_us,
+SELECT x.id AS experiment_id, x.name AS experiment_name, r.seq, r.timestamp_us,
   CASE WHEN r.timestamp_us > -62135596800000000 AND r.timestamp_us < 253402300800000000
-    THEN 'epoch'::timestamptz + r.timestamp_us * interval '1 microsecond' END AS timestamp,
+    THEN 'epoch'::timestamptz + r.timestamp_us * interval '1 microsecond' END AS time,
   coalesce(r.event_name, s.name) AS event_name,
   (ARRAY[{_OUTCOMES}])[r.outcome + 1] AS outcome,
   (ARRAY[{_SUCCESSES}])[r.outcome + 1] AS success,
   m.provider, m.name AS model, e.name AS error_type,
   t.item AS sample_id, t.repeat, t.attempt,
-  r.latency_ns, r.ttft_ns, r.itl_ns, r.cost_pico, r.cost_pico::numeric / 1000000000000 AS cost_usd,
+  r.latency_ns, r.latency_ns / 1e6::float8 AS latency_ms, r.ttft_ns, r.ttft_ns / 1e6::float8 AS ttft_ms,
+  r.itl_ns, r.itl_ns / 1e6::float8 AS itl_ms, r.cost_pico, r.cost_pico::numeric / 1000000000000 AS cost_usd,
   {_TOKENS}, r.payload
 FROM all_rows r
 JOIN experiments x ON x.number = r.experiment
@@ -91,7 +92,7 @@ LEFT JOIN words m ON m.experiment = r.experiment AND m.kind = 'model' AND m.numb
 LEFT JOIN words e ON e.experiment = r.experiment AND e.kind = 'error' AND e.number = r.error
 LEFT JOIN trials t ON t.experiment = r.experiment AND t.number = r.trial;
 """  # noqa: S608 - our own names
-"""What people ask: columns by their names, for SQL and for Grafana."""
+"""What people ask, for SQL and for Grafana: columns named as in `Lab.sql`; integers as they are kept beside them."""
 COMPRESSION: Final = f"""
 ALTER TABLE event_rows SET (timescaledb.compress,
   timescaledb.compress_segmentby = 'experiment', timescaledb.compress_orderby = 'seq');
