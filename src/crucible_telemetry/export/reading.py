@@ -10,7 +10,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from os import PathLike
 from pathlib import Path
@@ -170,8 +170,14 @@ def _json_line(data: bytes) -> Any:
 def _unflattened(flat: dict[str, Any]) -> dict[str, Any]:
     encoded = cast("dict[str, str]", flat.pop("encoded", {}))
     restore(flat, encoded)
-    inner = {name: flat.pop(name) for name in list(flat) if name.startswith(_PREFIXES)}
+    inner = {name: flat.pop(name) for name in _inner_names(tuple(flat))}
     return flat | nested(inner)
+
+
+@lru_cache(maxsize=64)
+def _inner_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of columns that are keys of measurements or metadata; rows of one file have few sets of columns."""
+    return tuple(name for name in names if name.startswith(_PREFIXES))
 
 
 _PREFIXES: Final = tuple(f"{box}." for box in BOXES)
@@ -179,7 +185,11 @@ _PREFIXES: Final = tuple(f"{box}." for box in BOXES)
 
 def _line_of(flat: dict[str, Any]) -> Any:
     """A `Line` from fields by column."""
-    return msgspec.convert(with_texts(_unflattened(flat), _TEXTS), Line)
+    found = _unflattened(flat)
+    try:
+        return msgspec.convert(found, Line)
+    except msgspec.ValidationError:  # not asked of each: most have no such text
+        return msgspec.convert(with_texts(found, _TEXTS), Line)
 
 
 def with_texts(found: dict[str, Any], texts: Iterable[str]) -> dict[str, Any]:
