@@ -95,6 +95,45 @@ async def test_a_file_that_somebody_locks_is_read_and_opened_and_what_is_emitted
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("another", [False, True])
+async def test_a_file_that_is_taken_away_while_it_is_open_is_missed_and_gone_on_with_when_it_is_back(
+    tmp_path, another
+):
+    path, away = tmp_path / "runs.db", tmp_path / "away.db"
+    async with ct.Lab(path) as lab, lab.experiment("a") as exp:
+        await ct.execute("a.b", {"n": 1})
+        assert (await exp.flush()).failed == 0
+        path.rename(away)
+        if another:
+            path.write_bytes(b"")
+        await ct.execute("a.b", {"n": 2})
+        assert (await exp.flush()).failed == 1
+        store = exp.health().store
+        assert (store.state, store.waiting) == ("waiting", 1)
+        assert "was deleted, moved or replaced" in store.reason
+        assert len(await exp.events()) == 2
+        away.rename(path)
+        assert (await exp.flush()).failed == 0
+        await ct.execute("a.b", {"n": 3})
+    async with ct.Lab(path) as lab:
+        assert len(await lab.list_experiments()[0].events()) == 3
+
+
+@pytest.mark.asyncio
+async def test_closing_says_what_a_file_that_was_deleted_lacks(tmp_path):
+    lab = ct.Lab(tmp_path / "runs.db")
+    await lab.open()
+    exp = await lab.start_experiment("a", capture="scope")
+    await exp.flush()
+    for path in tmp_path.iterdir():
+        path.unlink()
+    async with exp.scope():
+        await ct.execute("a.b", {"n": 1})
+    assert "was deleted" in (await lab.close())[exp.id]
+    assert not (tmp_path / "runs.db").exists()
+
+
+@pytest.mark.asyncio
 async def test_where_no_journal_or_no_lock_is_to_be_had_it_is_said(tmp_path, monkeypatch):
     def without_journal(_self):
         return apsw.Connection(":memory:")  # SQLite has no write-ahead log for this one either

@@ -2,12 +2,13 @@
 
 import os
 import stat
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from crucible_telemetry.errors import StoreRefused
+from crucible_telemetry.errors import StoreRefused, StoreUnavailable
 
 _READ_IT: Final = "open it with read_only=True to read it"
 
@@ -22,10 +23,11 @@ def inherit(path: Path) -> None:
     SQLite keeps in memory which locks the process has, by file, and the child has that from its parent without
     the locks: it would wait for ever for one that nobody holds, or write without one.
     """
-    _INHERITED.update(_known_as(path))
+    _INHERITED.update(known_as(path))
 
 
-def _known_as(path: Path) -> set[tuple[int, int]]:
+def known_as(path: Path) -> set[tuple[int, int]]:
+    """Device and inode of the file there; none where there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -34,7 +36,7 @@ def _known_as(path: Path) -> set[tuple[int, int]]:
 
 
 def _check_own(path: Path, url: str) -> None:
-    if _known_as(path) & _INHERITED:
+    if known_as(path) & _INHERITED:
         raise StoreRefused(
             url,
             "was open when this process was forked, which SQLite does not bear: begin the process by spawn"
@@ -54,6 +56,19 @@ def make_ready(path: Path, url: str) -> None:
         reason = f"cannot be made: {error.strerror or error}{where}"
     if reason is not None:
         raise StoreRefused(url, reason)
+
+
+def check_there(path: Path, url: str, opened: AbstractSet[tuple[int, int]]) -> None:
+    """`StoreUnavailable` when the file that was opened, known as this, stands at its path no longer.
+
+    SQLite goes on with a file that was deleted, and nothing written there is ever seen again.
+    """
+    if known_as(path) != opened:
+        raise StoreUnavailable(
+            url,
+            "was deleted, moved or replaced since it was opened: put the file back to go on, or archive"
+            " what this lab still reads before it is closed",
+        )
 
 
 def check_written(connection: apsw.Connection, url: str) -> None:

@@ -69,6 +69,8 @@ class SqliteKeep:
         self._marks = Marks(path, promises=durability != "full")
         self._rows: dict[str, int] = {}
         """Experiments that were committed, by id: their rows in the table."""
+        self._file: AbstractSet[tuple[int, int]] = frozenset()
+        """What the file was when it was opened: its device and inode."""
         self._writer_thread = Worker("crucible-sqlite-writer")
         self._reader_thread = Worker("crucible-sqlite-reader")
 
@@ -185,6 +187,7 @@ class SqliteKeep:
         paths.check_journal(writing.execute("PRAGMA journal_mode=WAL").get, self.url)
         level = "FULL" if self._durability == "full" else "NORMAL"
         writing.execute(f"PRAGMA synchronous={level}")
+        self._file = paths.known_as(self.path)
         self._reading = self._connected()
         writing.set_busy_timeout(BUSY_MS)
         kept = all_kept(writing, marks)
@@ -228,6 +231,7 @@ class SqliteKeep:
 
     def _write(self, change: Change) -> list[list[BlockInfo]]:
         connection, infos = self._writer(), []
+        paths.check_there(self.path, self.url, self._file)
         with transaction(connection):
             for one in change:
                 if one.record is not None and is_anothers(connection, one.id, one.record):
