@@ -54,7 +54,12 @@ async def a_store(path, kept=None, segment_rows=8):
 class Record:
     """A record that never changes."""
 
-    def __call__(self, _numbers):
+    waits = False
+
+    def look(self):
+        pass
+
+    def __call__(self, _numbers, _upto_seq):
         import msgspec
 
         return msgspec.msgpack.encode({"name": "e", "state": "running", "started_us": T0}), ()

@@ -46,6 +46,11 @@ def identity_of(record: TrialRecord) -> Identity:
     )  # fmt: skip
 
 
+def before_its_end(record: TrialRecord) -> TrialRecord:
+    """What it was while it was open."""
+    return replace(record, ended_us=None, duration_ns=None, outcome=None, scores={}, reason=None)
+
+
 _numbers = itertools.count(1)
 _taken = 0
 # An experiment that hears the whole process also sees events of other experiments' trials.

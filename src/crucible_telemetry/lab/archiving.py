@@ -27,7 +27,8 @@ from crucible_telemetry.export.depots import depot_at
 from crucible_telemetry.export.environment import environment
 from crucible_telemetry.export.manifest import Manifest
 from crucible_telemetry.export.packing import Moment, Packer
-from crucible_telemetry.lab.durable import News, here
+from crucible_telemetry.lab.durable import here
+from crucible_telemetry.lab.news import News, trials_as_of
 from crucible_telemetry.lab.records import (
     packed,
 )
@@ -114,11 +115,14 @@ class Archiving(Restoring):
 
     async def _moment_of(self, experiment: Experiment, around: dict[str, Any]) -> Moment:
         """What an experiment is now, with everything that was emitted so far."""
+        trials = trials_as_of(experiment._collector.reader.trials)
         await experiment._settle()
         if isinstance(store := experiment._collector.store, KeptStore):
             store.check_whole("archive")
-        news = News(experiment._collector, experiment._life, here())
-        record = self._found_records.get(experiment.id) or news.now()
+        record = (
+            self._found_records.get(experiment.id)
+            or News(experiment._collector, experiment._life, here()).now()
+        )
         plain = msgspec.to_builtins(record.options, enc_hook=repr)
         return Moment(
             id=experiment.id,
@@ -130,7 +134,7 @@ class Archiving(Restoring):
             options=plain,
             counts=msgspec.to_builtins(record.counts),
             environment={**around, "ran_in_this_process": experiment.id not in self._found_records},
-            trials=lambda numbers: news(numbers)[1],
+            trials=trials,
             table=table_of(experiment, await experiment._known_trials()),
         )
 

@@ -7,14 +7,12 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from crucible_telemetry import process
-from crucible_telemetry.clock import monotonic_ns, wall_us
-from crucible_telemetry.collect.account import counts_of
 from crucible_telemetry.collect.collector import Collector
 from crucible_telemetry.collect.life import Life
 from crucible_telemetry.collect.reader import ExperimentReader
@@ -29,21 +27,18 @@ from crucible_telemetry.errors import (
 )
 from crucible_telemetry.events.bus import announce
 from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.lab.news import News
 from crucible_telemetry.lab.records import (
-    Lived,
     Owner,
     Record,
-    code_of,
-    options_of,
     packed,
-    trial_bytes,
     trial_of,
     unknown,
     unpacked,
 )
 from crucible_telemetry.stores.keeping import Keep, KeptExperiment
 from crucible_telemetry.stores.kept import KeptStore
-from crucible_telemetry.stores.own import kept_of, name_of
+from crucible_telemetry.stores.own import kept_of
 from crucible_telemetry.stores.postgres.keep import PostgresKeep
 from crucible_telemetry.stores.postgres.view import PostgresView
 from crucible_telemetry.stores.shelved import WAY_OUT
@@ -51,7 +46,6 @@ from crucible_telemetry.stores.sqlite import SqliteKeep
 from crucible_telemetry.stores.sqlite_view import SqliteView
 from crucible_telemetry.stores.writer import Writer
 
-FORMAT_VERSION: Final = "1"
 MEMORY: Final = ("memory", "memory://")
 DOTTED: Final = re.compile(r"[A-Za-z_]\w+(\.\w+)*:[A-Za-z_]\w*")
 """The dotted name of a class, which nobody means to be a file."""
@@ -123,77 +117,6 @@ def heard(store: str) -> Callable[[StoreError | None], None]:
             announce("crucible.store.waiting", {"count": 1}, said)
 
     return tell
-
-
-class News:
-    """What is to be written of one experiment beside its events, when something of it has changed."""
-
-    def __init__(self, collector: Collector, life: Life, owner: Owner) -> None:
-        self._collector, self._life, self._owner = collector, life, owner
-        self._seen: Any = None
-        self._record = b""
-        self._trials: dict[int, Any] = {}
-        self._dirty: set[int] = set(collector.reader.trials.records)
-        self._asked: set[int] = set()
-        self._sent: dict[int, Any] = {}
-
-    def inherit(self, former: "News") -> None:
-        """What the one before it wrote, and what it had still to write."""
-        self._trials, self._dirty = former._trials, former._dirty
-
-    def changed(self, number: int) -> None:
-        """A trial's record has changed. From any thread."""
-        self._dirty.add(number)
-
-    def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
-        """(record, trials that are not written as they are); `numbers`: trials that events are of."""
-        life, progress = self._life, self._collector.progress
-        seen = (progress, life.state, len(life.pauses_us), self._collector.box.ticks.value)
-        if seen != self._seen:
-            self._seen, self._record = seen, packed(self.now())
-        trials = self._collector.reader.trials
-        self._asked = numbers | self._dirty.copy()
-        records = {n: r for n in self._asked if (r := trials.find(n)) is not None}
-        self._sent = {n: r for n, r in records.items() if self._trials.get(n) is not r}
-        return self._record, tuple(
-            (n, trial_bytes(r, own=n in trials.records)) for n, r in self._sent.items()
-        )
-
-    def written(self) -> None:
-        """What was given last is on the disk."""
-        self._trials.update(self._sent)
-        find = self._collector.reader.trials.find
-        for number in self._asked:
-            # Forgotten before it is looked at: a change that comes between is seen, or notes itself.
-            self._dirty.discard(number)
-            if find(number) is not self._trials.get(number):
-                self._dirty.add(number)
-
-    def now(self) -> Record:
-        """The record as it is at this moment."""
-        life, spec = self._life, self._collector.reader.spec
-        active_ns, paused_ns = life.spent_ns(monotonic_ns())
-        return Record(
-            name=spec.name,
-            state=life.state.value,
-            started_us=life.started_us,
-            ended_us=life.ended_us,
-            saved_us=wall_us(),
-            options=options_of(spec),
-            code=code_of(spec),
-            lived=Lived(
-                active_ns=active_ns,
-                paused_ns=paused_ns,
-                pauses_us=life.pauses(wall_us())[: len(life.pauses_us)],
-                gaps_us=list(life.gaps_us),
-            ),
-            counts=counts_of(self._collector),
-            marks=dict(self._collector.progress.marks),
-            quarantine=list(self._collector.progress.quarantine),
-            owner=self._owner,
-            version=FORMAT_VERSION,
-            store=name_of(self._collector.store),
-        )
 
 
 class Found(Struct, frozen=True):

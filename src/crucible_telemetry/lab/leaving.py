@@ -13,7 +13,8 @@ from crucible_telemetry.collect.spec import State
 from crucible_telemetry.errors import CrucibleError
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.experiment import Experiment
-from crucible_telemetry.lab.durable import Durable, News
+from crucible_telemetry.lab.durable import Durable
+from crucible_telemetry.lab.news import News
 from crucible_telemetry.lab.records import at_rest
 from crucible_telemetry.lab.registry import Registry
 from crucible_telemetry.lab.unheard import Unheard

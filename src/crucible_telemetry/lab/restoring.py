@@ -35,10 +35,17 @@ Storage = Mapping[str, Any] | None
 class _Whole:
     """What is written of a restored experiment beside its events, once these are there."""
 
+    waits = False
+
     def __init__(self, record: bytes, trials: tuple[tuple[int, bytes], ...]) -> None:
         self._told = record, trials
 
-    def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
+    def look(self) -> None:
+        """It is complete."""
+
+    def __call__(
+        self, numbers: set[int], upto_seq: int
+    ) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
         return self._told
 
     def written(self) -> None:

@@ -26,8 +26,9 @@ from crucible_telemetry.events.raised import placed
 from crucible_telemetry.events.routes import ROUTES, ProcessRoute, open_route
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab.assemble import assembled, gone_on
-from crucible_telemetry.lab.durable import Found, News, here, trials_of
+from crucible_telemetry.lab.durable import Found, here, trials_of
 from crucible_telemetry.lab.leaving import Leaving
+from crucible_telemetry.lab.news import News
 from crucible_telemetry.lab.options import taken_up
 from crucible_telemetry.lab.records import (
     GIVEN_AGAIN,

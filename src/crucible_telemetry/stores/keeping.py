@@ -115,8 +115,20 @@ class KeptExperiment(Struct, frozen=True, kw_only=True):
 class News(Protocol):
     """What is kept of an experiment beside its events."""
 
-    def __call__(self, numbers: set[int]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
-        """(record, trials that are not written as they are); `numbers`: trials that new events are of."""
+    waits: bool
+    """Whether what was given last lacks something that waits for events to be written."""
+
+    def look(self) -> None:
+        """Note what is complete; before the events that are to be written are looked at."""
+        ...
+
+    def __call__(
+        self, numbers: set[int], upto_seq: int
+    ) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
+        """(record, trials that are not written as they are).
+
+        `numbers`: trials that new events are of; `upto_seq`: how far events are written with these.
+        """
         ...
 
     def written(self) -> None:

@@ -135,11 +135,17 @@ class KeptStore(ShelvedStore):
     async def commit(self) -> None:
         """See `Store.commit`; what is beside the events too."""
         touches = self._touches.value
+        self.look()
         await super().commit()
         while self._told < touches:
             trouble = await self.settled()
             if trouble is not None and self._told < touches:
                 raise trouble
+
+    def look(self) -> None:
+        """Before events are made durable: what stands beside them and is complete goes with them."""
+        if self.news is not None:
+            self.news.look()
 
     @property
     def has_record(self) -> bool:
@@ -185,6 +191,7 @@ class KeptStore(ShelvedStore):
 
     async def gather(self) -> ExperimentChange | None:
         """See `Member.gather`; asked again before `written`, it says the same and what has come since."""
+        self.look()
         touches, state, before = self._touches.value, self._state, self.written_seq
         shelves = self._next_shelves(state)
         all_sealed = not state.sealed or (shelves or [*state.sealed])[-1] is state.sealed[-1]
@@ -194,15 +201,17 @@ class KeptStore(ShelvedStore):
         new = [*(self._columns(shelf) for shelf in shelves), *loose]
         numbered = [self._spelling.numbered(columns) for columns in new]
         numbers = {n for part in new for n in np.unique(part.trial).tolist()} - {0}
-        record, trials = (None, ()) if self.news is None else self.news(numbers)
+        upto_seq = new[-1].last_seq if new else before
+        record, trials = (None, ()) if self.news is None else self.news(numbers, upto_seq)
         rollups = await self._rollups(state, new)
         words = self._spelling.news()
         changed = record != self._record
         if not (numbered or words or trials or changed or rollups):
             self._told = touches
+            self._ask_again()
             return None
         written = frozenset(number for number, _ in trials)
-        tip = self._tip_with(new[-1].last_seq if new else before, written)
+        tip = self._tip_with(upto_seq, written)
         self._sent = _Sent(
             shelves=shelves,
             parts=frozenset((part.first_seq, part.last_seq) for part in parts),
@@ -271,6 +280,11 @@ class KeptStore(ShelvedStore):
             self._writer.touch(self.id)
         if self.news is not None:
             self.news.written()
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        if self.news is not None and self.news.waits:
+            self._writer.touch(self.id)
 
     def _let_go(self, shelf: Shelf, info: BlockInfo) -> None:
         """It is on the disk; what was read lately stays in hand."""

@@ -170,6 +170,8 @@ class OwnStore(Lasting):
 
     async def commit(self) -> None:
         """See `Store.commit`; what stands beside the events too."""
+        if self.beside is not None:
+            self.beside.look()
         await super().commit()
         if self.beside is not None:
             await self.beside.commit()
