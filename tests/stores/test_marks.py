@@ -109,6 +109,13 @@ async def test_marks_lie_beside_the_file_and_not_beside_a_link_to_it_and_for_who
     link.symlink_to(real / "runs.db")
     async with ct.Lab(link) as lab, lab.experiment("a"):
         ct.execute_nowait("x")
+    # The journal too: who leaves it to another lab takes no promise back.
+    async with ct.Lab(real / "runs.db"):
+        async with ct.Lab(link) as lab, lab.experiment("b") as exp:
+            ct.execute_nowait("x")
+        assert [
+            one.promised > 0 for one in Marks(link, promises=True)._found() if one.id == exp.id
+        ] == [True]
     beside = real / "runs.db-marks"
     assert beside.stat().st_mode & 0o777 == 0o600
     assert not (tmp_path / "link.db-marks").exists()

@@ -226,6 +226,32 @@ async def test_a_lab_that_was_out_of_reach_loses_what_another_took_over_and_keep
     assert counts == {"taken": 2, "kept": 1}
 
 
+@pytest.mark.parametrize("how", ["stopped", "its process died"])
+async def test_what_another_lab_wrote_stays_when_it_has_ended_before_this_one_is_back(url, how):
+    one = await ct.Lab(url).open()
+    mine = await one.start_experiment("a", capture="scope")
+    await call(mine)
+    await mine.flush()
+    async with holding_back(one):
+        await session_ends(url)
+        two = await ct.Lab(url).open()
+        theirs = await two.reopen_experiment(mine.id)
+        for latency_ms in (1, 2, 3):
+            await call(theirs, latency_ms)
+        await (theirs.stop() if how == "stopped" else theirs.flush())
+        await session_ends(url)
+        for _ in range(5):
+            await call(mine, 999)
+        one._durable.keep._writing.held_back = False
+        with pytest.raises(ct.ExperimentFailed):
+            await mine.flush()
+    assert "written by another lab" in (await one.close())[mine.id]
+    await two.close()
+    async with ct.Lab(url) as lab:
+        (exp,) = lab.list_experiments()
+        assert [e.latency_ms for e in await exp.events()] == [100, 1, 2, 3]
+
+
 @asynccontextmanager
 async def holding_back(lab):
     """The lab's server is out of its reach."""
@@ -287,6 +313,32 @@ async def test_a_schema_of_another_program_and_a_newer_format_are_refused(url):
     with pytest.raises(StoreRefused, match="format 99"):
         async with ct.Lab(newer):
             pass
+
+
+async def test_a_database_that_cannot_hold_every_name_is_refused_before_anything_is_kept(url):
+    await rows_of(
+        url,
+        "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+    )
+    with pytest.raises(StoreRefused, match="has encoding LATIN1, .* ENCODING 'UTF8'"):
+        await ct.Lab(url.replace("/postgres?", "/latin?")).open()
+
+
+async def test_nothing_is_written_without_the_lock_that_tells_others_who_writes(url):
+    await rows_of(url, "CREATE ROLE writer LOGIN")
+    await rows_of(url, "GRANT CREATE ON DATABASE postgres TO writer")
+    keep = PostgresKeep(url.replace("postgres@", "writer@"))
+    holder = await asyncpg.connect(url.partition("&schema=")[0])
+    try:
+        await holder.execute("SELECT pg_advisory_lock($1)", keep._lock)
+        for _ in range(2):
+            with pytest.raises(StoreRefused, match="permission denied"):
+                await keep.open()
+        await holder.close()
+        assert await keep.open() == []
+    finally:
+        await holder.close()
+        await keep.close()
 
 
 async def test_without_the_driver_the_extra_is_named(monkeypatch):

@@ -111,8 +111,9 @@ def _unread(path: Path) -> str | None:
 
 
 def journal_of(path: Path) -> Path:
-    """Where SQLite has the journal of a file."""
-    return path.with_name(path.name + "-wal")
+    """Where SQLite has the journal of a file: beside the file itself, not beside a link to it."""
+    file = path.resolve()
+    return file.with_name(file.name + "-wal")
 
 
 def _of_file(path: Path) -> str | None:

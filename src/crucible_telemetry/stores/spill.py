@@ -27,14 +27,18 @@ class Spill:
         self._lock = threading.Lock()
 
     def put(self, columns: Columns) -> Extent:
-        """Append a block; OSError when the disk is full."""
+        """Append a block; OSError when the disk is full, and then what was there is read as ever."""
         block = encoded(columns)
         with self._lock:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._folder, prefix="crucible-spill-")  # noqa: SIM115 - lives as long as the store
+                # Without a buffer: what could not be written would be tried again before each read.
+                self._file = tempfile.TemporaryFile(  # noqa: SIM115 - lives as long as the store
+                    dir=self._folder, prefix="crucible-spill-", buffering=0
+                )
             self._file.seek(self._end)
-            self._file.write(block)
-            self._file.flush()
+            rest = memoryview(block)
+            while rest:
+                rest = rest[self._file.write(rest) :]
             extent = (self._end, len(block))
             self._end += len(block)
             return extent

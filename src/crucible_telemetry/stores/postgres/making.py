@@ -11,6 +11,8 @@ from crucible_telemetry.stores.postgres.server import driver
 
 _MAKING: Final = 0x43525543
 """The advisory lock under which tables are made: two labs may begin at once."""
+_ENCODINGS: Final = ("UTF8", "SQL_ASCII")
+"""Of a database: others cannot hold every name."""
 _OURS: Final = {"keep", "experiments", "segments", "event_rows"}
 """Tables that every lab has."""
 
@@ -26,6 +28,7 @@ async def make_or_check(connection: Any, address: Address) -> None:
         if await _tables(connection, address):
             await check(connection, address)
         else:
+            await _check_encoding(connection, address)
             await _make(connection)
 
 
@@ -60,6 +63,15 @@ async def _tables(connection: Any, address: Address) -> set[str]:
         address.schema,
     )
     return {row[0] for row in rows}
+
+
+async def _check_encoding(connection: Any, address: Address) -> None:
+    found = await connection.fetchval("SHOW server_encoding")
+    if found not in _ENCODINGS:
+        reason = (
+            f"the database has encoding {found}, which lacks letters: make one WITH ENCODING 'UTF8'"
+        )
+        raise StoreRefused(address.shown, reason)
 
 
 async def _make(connection: Any) -> None:

@@ -120,23 +120,31 @@ class Connection:
     async def _connected(self) -> Any:
         if self._open is None or self._open.is_closed():
             self._open = None
-            address = self._address
-            made = await driver().connect(
-                address.dsn,
-                timeout=CONNECT_S,
-                command_timeout=COMMAND_S,
-                server_settings={
-                    "search_path": address.quoted_schema,
-                    "application_name": "crucible_telemetry",
-                    "jit": "off",
-                    **_ALIVE,
-                },
-            )
-            self._open = made
+            self._open = await self._made()
+        return self._open
+
+    async def _made(self) -> Any:
+        """A new one; none that lacks the lock."""
+        address = self._address
+        made = await driver().connect(
+            address.dsn,
+            timeout=CONNECT_S,
+            command_timeout=COMMAND_S,
+            server_settings={
+                "search_path": address.quoted_schema,
+                "application_name": "crucible_telemetry",
+                "jit": "off",
+                **_ALIVE,
+            },
+        )
+        try:
             await made.fetchval(_FIND, address.quoted_schema)
             if self._lock is not None:
                 await _hold(made, self._lock, address.shown)
-        return self._open
+        except BaseException:
+            made.terminate()
+            raise
+        return made
 
     def drop(self) -> None:
         """End it without a word."""

@@ -56,7 +56,9 @@ async def write(
 
 
 async def _places(connection: Any, ids: list[str], lock: int, url: str) -> dict[str, Place]:
-    """Where these experiments are; those that are new get a place. `StoreRefused`: another lab writes one."""
+    """Where these experiments are; those that are new get a place. `StoreTaken`: another lab writes one, or has
+    gone on with it: that it has ended there too makes what it wrote no less true.
+    """  # noqa: D205 - the summary is one sentence
     for one in ids:
         if "\0" in one:
             raise StoreRefused(url, f"experiment {one!r} has a NUL in its id")
@@ -67,21 +69,15 @@ async def _places(connection: Any, ids: list[str], lock: int, url: str) -> dict[
         lock,
     )
     found = await connection.fetch(
-        f"""SELECT x.id, x.number, x.writer, x.writer <> $2 AND {HELD} AS elsewhere,
+        """SELECT x.id, x.number, x.writer,
           coalesce((SELECT s.first_seq + s.rows - 1 FROM segments s WHERE s.experiment = x.number
                     ORDER BY s.first_seq DESC LIMIT 1), 0) AS last_seq
-        FROM experiments x WHERE x.id = ANY($1) FOR UPDATE OF x""",  # noqa: S608 - our own names
+        FROM experiments x WHERE x.id = ANY($1) FOR UPDATE OF x""",
         ids,
-        lock,
     )
     for one in found:
-        if one["elsewhere"]:
+        if one["writer"] != lock:
             raise StoreTaken(url, one["id"])
-    strange = [one["number"] for one in found if one["writer"] != lock]
-    if strange:
-        await connection.execute(
-            "UPDATE experiments SET writer = $2 WHERE number = ANY($1)", strange, lock
-        )
     return {one["id"]: Place(one["number"], one["last_seq"]) for one in found}
 
 
