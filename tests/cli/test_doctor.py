@@ -1,7 +1,10 @@
 """``crucible doctor``: what it finds in a lab that is whole, and in one that is not."""
 
 import json
+import re
 import sqlite3
+import tomllib
+from pathlib import Path
 
 import anyio
 import pytest
@@ -9,6 +12,8 @@ from typer.testing import CliRunner
 
 import crucible_telemetry as ct
 from crucible_telemetry import cli
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def ran(*words):
@@ -106,3 +111,10 @@ def test_a_file_whose_pages_are_damaged_is_no_whole_lab(path):
     data[(root - 1) * size + 4] ^= 1  # one cell fewer, or more
     path.write_bytes(data)
     assert ran("doctor", path, "--json").exit_code == 1
+
+
+def test_an_extra_is_missed_only_for_want_of_what_it_brings():
+    extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
+    for package, extra in cli.EXTRAS.items():
+        brought = {re.split(r"[^\w-]", wanted)[0].replace("-", "_") for wanted in extras[extra]}
+        assert package in brought

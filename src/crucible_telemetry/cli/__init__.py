@@ -21,7 +21,6 @@ COMMANDS = (
 
 EXTRAS = {
     "typer": "cli",
-    "click": "cli",
     "rich": "cli",
     "scipy": "stats",
     "statsmodels": "stats",
