@@ -1,6 +1,7 @@
 """F18: the collector crashes, at whatever line; its supervisor answers; nothing is lost or doubled."""
 
 import asyncio
+import inspect
 import logging
 import sys
 
@@ -36,8 +37,7 @@ STEPS = (
     MemoryStore.append,
     State.plus,
     Board.plus,
-    Preparer.prepare,
-    Preparer._prepare,
+    inspect.unwrap(Preparer.prepare),
 )
 CODES = frozenset(step.__code__ for step in STEPS)
 

@@ -57,7 +57,7 @@ class PostgresKeep:
     async def open(self) -> list[KeptExperiment]:
         """See `Keep.open`; makes the schema and its tables."""
         self._loop.start()
-        return await self._call(self._writing, self._opened)
+        return await self._loop.call(lambda: self._writing.first_use(self._opened))
 
     async def look(self) -> list[KeptExperiment]:
         """See `Keep.look`."""

@@ -49,6 +49,10 @@ _AWAY: Final = ("08", "25", "40", "53", "55", "57", "58", "XX000")
 system; and internal errors, which extensions raise of what two sessions do at once."""
 
 
+_COMING: Final = ("57P01", "57P02", "57P03")
+"""SQLSTATEs of a server that ends its sessions to start anew, or does not take any yet."""
+
+
 def driver() -> Any:
     """asyncpg; `ConfigurationError` names the extra where it is not installed."""
     try:
@@ -91,6 +95,18 @@ class Connection:
         self._address, self._lock = address, lock
         self._open: Any = None
         self._one: anyio.Lock | None = None  # made on the loop that uses it
+
+    async def first_use(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """As `use`, asked again for a while when the server says that it is starting or recovering."""
+        with anyio.move_on_after(CONNECT_S):
+            while True:
+                try:
+                    return await self.use(work)
+                except StoreUnavailable as error:
+                    if getattr(error.__cause__, "sqlstate", None) not in _COMING:
+                        raise
+                await anyio.sleep(0.1)
+        return await self.use(work)
 
     async def use(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """`work` with the connection; `StoreError` when it cannot be done, and then the connection is dropped."""

@@ -12,7 +12,7 @@ class PostgresView(PostgresKeep):
     async def open(self) -> list[KeptExperiment]:
         """See `Keep.open`; `StoreRefused` where no lab is."""
         self._loop.start()
-        return await self.look()
+        return await self._loop.call(lambda: self._reading.first_use(self._viewed))
 
     async def claim(self, experiment_id: str, before: bytes, record: bytes) -> KeptExperiment:
         """Refused."""
