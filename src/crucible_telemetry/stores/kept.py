@@ -25,7 +25,7 @@ from crucible_telemetry.stores.keeping import (
     News,
     Tip,
 )
-from crucible_telemetry.stores.lasting import FULL_ROWS
+from crucible_telemetry.stores.lasting import FULL_BYTES, FULL_ROWS
 from crucible_telemetry.stores.memory import SEGMENT_ROWS
 from crucible_telemetry.stores.segments import State
 from crucible_telemetry.stores.shelf import Shelf, first_open, shelves_of
@@ -35,8 +35,10 @@ from crucible_telemetry.stores.writer import Writer
 
 SPILL_ROWS: Final = 2 * FULL_ROWS
 """Events that may wait in memory; what emitters add beyond that goes to a temporary file."""
+SPILL_BYTES: Final = 2 * FULL_BYTES
 GATHER_ROWS: Final = FULL_ROWS
 """Events written in one transaction."""
+GATHER_BYTES: Final = FULL_BYTES
 
 
 class _Sent(Struct, frozen=True):
@@ -48,6 +50,7 @@ class _Sent(Struct, frozen=True):
     touches: int
     trials: frozenset[int]
     tip: Tip
+    upto_bytes: int
 
 
 class KeptStore(ShelvedStore):
@@ -72,6 +75,8 @@ class KeptStore(ShelvedStore):
             doubts=self.damage.doubts,
         )
         self._closed = False
+        self._taken_bytes = self._written_bytes = self._spilled_bytes = 0
+        """Of events since it was opened: counted where they are appended, on the loop, and where they are spilled."""
         self._written_parts: frozenset[tuple[int, int]] = frozenset()
         self._sent: _Sent | None = None
         self._claims: list[bytes] = []
@@ -113,12 +118,19 @@ class KeptStore(ShelvedStore):
         if fresh is None:
             return
         self._state = self._state.plus(fresh, self._segment_rows, Shelf.of)
+        self._taken_bytes += len(fresh.payload.blob)
         self._writer.touch(self.id)
         if not self.full:
             return
         self._writer.hurry()
-        if self.waiting_rows - self.spilled_rows >= SPILL_ROWS:
+        held_bytes = self.waiting_bytes - self._spilled_bytes
+        if self.waiting_rows - self.spilled_rows >= SPILL_ROWS or held_bytes >= SPILL_BYTES:
             self._spill()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """See `Lasting.waiting_bytes`."""
+        return self._taken_bytes - self._written_bytes if self.waiting_rows else 0
 
     def touch(self) -> None:
         """Something beside the events has changed: life, a trial. From any thread."""
@@ -186,13 +198,15 @@ class KeptStore(ShelvedStore):
         shelf.held = None
         self.spilled_rows += len(segment.columns)
         self.spilled_total += len(segment.columns)
+        self._spilled_bytes += len(segment.columns.payload.blob)
 
     # -- what the writer asks -------------------------------------------------------------------
 
     async def gather(self) -> ExperimentChange | None:
         """See `Member.gather`; asked again before `written`, it says the same and what has come since."""
         self.look()
-        touches, state, before = self._touches.value, self._state, self.written_seq
+        touches, taken_bytes = self._touches.value, self._taken_bytes
+        state, before = self._state, self.written_seq
         shelves = self._next_shelves(state)
         all_sealed = not state.sealed or (shelves or [*state.sealed])[-1] is state.sealed[-1]
         # In order: what is open comes after everything that is sealed.
@@ -219,6 +233,7 @@ class KeptStore(ShelvedStore):
             touches=touches,
             trials=written,
             tip=tip,
+            upto_bytes=taken_bytes - (0 if all_sealed else self._behind_bytes(state, shelves)),
         )
         return ExperimentChange(
             id=self.id,
@@ -244,12 +259,21 @@ class KeptStore(ShelvedStore):
 
     def _next_shelves(self, state: State) -> tuple[Shelf, ...]:
         """Sealed segments that are not written, the oldest, as many as one transaction takes."""
-        found, rows = [], 0
+        found, rows, size = [], 0, 0
         for place in state.sealed_after(self.written_seq):
-            if isinstance(place, Shelf) and place.info is None and rows < GATHER_ROWS:
+            if rows >= GATHER_ROWS or size >= GATHER_BYTES:
+                break
+            if isinstance(place, Shelf) and place.info is None:
                 found.append(place)
                 rows += place.last_seq - place.first_seq + 1
+                size += place.size
         return tuple(found)
+
+    @staticmethod
+    def _behind_bytes(state: State, shelves: tuple[Shelf, ...]) -> int:
+        """Bytes of the events behind these."""
+        rest = state.sealed_after(shelves[-1].last_seq)
+        return state.open_bytes + sum(one.size for one in rest if isinstance(one, Shelf))
 
     def _columns(self, shelf: Shelf) -> Columns:
         held = shelf.held  # an emitter may spill it in this moment
@@ -266,7 +290,7 @@ class KeptStore(ShelvedStore):
         # First what nothing can keep from being so: it is on the disk, whatever fails below.
         self.written_seq, self._tip = sent.tip.last_seq, sent.tip
         self._trials |= sent.trials
-        self._told = sent.touches
+        self._told, self._written_bytes = sent.touches, sent.upto_bytes
         self._written_parts, self._record = sent.parts, sent.record
         self.room.set()
         with self._moving:
@@ -294,6 +318,7 @@ class KeptStore(ShelvedStore):
             shelf.held = None
         if shelf.spilled is not None:
             self.spilled_rows -= shelf.last_seq - shelf.first_seq + 1
+            self._spilled_bytes -= shelf.size
             shelf.spilled = None
 
     async def close(self, *, delete: bool = False) -> None:

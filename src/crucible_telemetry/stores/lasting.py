@@ -13,6 +13,8 @@ from crucible_telemetry.stores.committing import Committer, state_of
 
 FULL_ROWS: Final = 262_144
 """Events that may wait for a commit; then the collector leaves further ones in the mailbox."""
+FULL_BYTES: Final = 256 * 2**20
+"""Bytes of events that may, where these are large."""
 
 
 class Lasting(ABC):
@@ -55,9 +57,15 @@ class Lasting(ABC):
         return self.last_seq - self.written_seq
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes of them, as far as that is known."""
+        return 0
+
+    @property
     def full(self) -> bool:
         """Whether so much waits that no more should come."""
-        return self.waiting_rows >= FULL_ROWS and self.given_up is None
+        much = self.waiting_rows >= FULL_ROWS or self.waiting_bytes >= FULL_BYTES
+        return much and self.given_up is None
 
     async def has_room(self) -> None:
         """Wait while so much waits that no more should come."""

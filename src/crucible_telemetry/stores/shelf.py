@@ -16,7 +16,7 @@ CACHE_BYTES: Final = 64 * 2**20
 class Shelf:
     """The place of one sealed segment: held until it is written, then fetched when it is asked for."""
 
-    __slots__ = ("first_seq", "held", "info", "last_seq", "max_us", "min_us", "spilled")
+    __slots__ = ("first_seq", "held", "info", "last_seq", "max_us", "min_us", "size", "spilled")
 
     def __init__(
         self, first_seq: int, last_seq: int, span_us: tuple[int, int], info: BlockInfo | None
@@ -26,6 +26,8 @@ class Shelf:
         self.info = info
         """None while it is not on the disk."""
         self.held: Segment | None = None
+        self.size = 0
+        """Bytes of its rows, of one that is sealed here."""
         self.spilled: Extent | None = None
         """Where it is while neither memory nor the keep has it."""
 
@@ -34,7 +36,7 @@ class Shelf:
         """For a segment that is sealed now, and not yet written."""
         span_us = (segment.min_us, segment.max_us)
         shelf = cls(segment.first_seq, segment.last_seq, span_us, None)
-        shelf.held = segment
+        shelf.held, shelf.size = segment, len(segment.columns.payload.blob)
         return shelf
 
     @classmethod
