@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import pytest
 import servers
 
@@ -172,3 +173,36 @@ async def test_what_comes_late_here_does_not_overwrite_what_another_lab_writes(u
     async with ct.Lab(url) as again:
         (exp,) = again.list_experiments()
         assert (exp.state, exp.counts.stored, exp.counts.late) == ("stopped", 20, 0)
+
+
+async def test_what_another_lab_has_begun_since_is_not_replaced_by_an_archive_of_it(url, tmp_path):
+    here, other = await ct.Lab(url).open(), await ct.Lab(url).open()
+    exp = await other.start_experiment("a", capture="scope")
+    await emitted(exp, 10)
+    await exp.checkpoint(tmp_path / "checkpoint")
+    await emitted(exp, 10)
+    assert (await exp.flush()).complete
+    with pytest.raises(ct.ConfigurationError, match="is in this lab already"):
+        await here.restore(tmp_path / "checkpoint")
+    copy = await here.restore(tmp_path / "checkpoint", on_existing="new")
+    assert (copy.counts.stored, copy.id == exp.id) == (10, False)
+    await emitted(exp, 10)
+    assert (await exp.flush()).complete
+    assert (await here.close(), await other.close()) == ({}, {})
+    async with ct.Lab(url) as again:
+        assert len(await again.get_experiment(exp.id).events()) == 30
+
+
+async def test_an_archive_that_is_restored_twice_at_once_is_there_once(url, tmp_path):
+    async with ct.Lab() as lab, lab.experiment("a") as exp:
+        await emitted(exp, 3_000)
+    await exp.archive(tmp_path / "archive")
+    async with ct.Lab(url) as lab:
+        with anyio.fail_after(20):
+            found = await asyncio.gather(
+                *[lab.restore(tmp_path / "archive") for _ in range(2)], return_exceptions=True
+            )
+        assert [type(one) for one in found] == [ct.Experiment, ct.ConfigurationError]
+    async with ct.Lab(url) as lab:
+        (exp,) = lab.list_experiments()
+        assert len(await exp.events()) == 3_000

@@ -112,7 +112,7 @@ class Lab(Archiving):
         self._loop: LoopHandle | None = None
         self._report = CloseReport()
         self._checkpoints = {}
-        self._going_on = anyio.Lock()
+        self._going_on, self._restoring = anyio.Lock(), anyio.Lock()
 
     def __repr__(self) -> str:
         return f"<Lab {self.state}, {len(self._experiments)} experiments>"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import anyio
 import msgspec
 import numpy as np
 from msgspec.structs import replace
@@ -55,6 +56,8 @@ class _Whole:
 class Restoring(Starting):
     """The half of a lab that takes archives in. See `Lab`."""
 
+    _restoring: anyio.Lock
+
     async def restore(
         self,
         url: str | os.PathLike[str],
@@ -77,14 +80,25 @@ class Restoring(Starting):
             )
         archive = Archive(await depot_at(url, storage))
         manifest = await archive.open()
-        experiment_id = manifest.id
-        if experiment_id in self._experiments and on_existing == "new":
-            experiment_id = self._new_id(manifest.name)
-        if experiment_id in self._experiments:
-            raise ConfigurationError(
-                "on_existing",
-                f"experiment {experiment_id!r} is in this lab already; 'new' gives it a new id",
-            )
+        # One at a time: what is begun twice is there once.
+        async with self._restoring:
+            experiment_id = manifest.id
+            if await self._is_there(experiment_id):
+                if on_existing == "error":
+                    raise ConfigurationError(
+                        "on_existing",
+                        f"experiment {experiment_id!r} is in this lab already; 'new' gives it a new id",
+                    )
+                experiment_id = self._new_id(manifest.name)
+            return await self._restored(archive, experiment_id)
+
+    async def _is_there(self, experiment_id: str) -> bool:
+        """Whether it is here, or another lab has put it there since this one looked."""
+        if experiment_id in self._experiments or self._durable is None:
+            return experiment_id in self._experiments
+        return any(found.kept.id == experiment_id for found in await self._durable.look())
+
+    async def _restored(self, archive: Archive, experiment_id: str) -> Experiment:
         data, words = await archive.experiment()
         record, reader = _known(archive, experiment_id, data)
         trials = tuple(await archive.trials())
