@@ -96,6 +96,20 @@ def test_fisher_and_odds_ratios_agree_with_scipy(control, treatment, side):
     assert result.estimate > 1 or treatment[0] / treatment[1] < control[0] / control[1]
 
 
+@given(control=COUNTS, treatment=COUNTS, side=st.sampled_from(SIDES))
+def test_the_effect_of_two_rates_is_the_sample_log_odds_ratio(control, treatment, side):
+    effect = newcombe(control, treatment, alternative=side).effect_size
+    expected = odds_ratio(control, treatment, alternative=side).effect_size
+    if expected is None:  # all outcomes are the same
+        assert effect is None
+        return
+    assert effect.estimate == pytest.approx(expected.estimate, rel=1e-9, abs=1e-12)
+    if all(0 < k < n for k, n in (control, treatment)):
+        assert effect.interval == pytest.approx(expected.interval, rel=1e-6, abs=1e-9)
+    else:
+        assert effect.interval == (-math.inf, math.inf)
+
+
 def test_the_sample_odds_ratio_has_woolfs_interval():
     result = odds_ratio((10, 30), (20, 30))
     log, error = math.log(4), math.sqrt(1 / 20 + 1 / 10 + 1 / 10 + 1 / 20)
@@ -157,6 +171,9 @@ def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ(cells, side):
     spared = seen / 2 if side != "two-sided" or cells[1] == cells[2] else seen
     assert mid.p_value == pytest.approx(expected - spared, rel=1e-9, abs=1e-12)
     assert mid.interval[0] <= mid.estimate <= mid.interval[1]
+    share = scipy_stats.binomtest(cells[2], differ, 0.5, side).proportion_ci(0.95, "exact")
+    for log_odds, limit in zip(mid.effect_size.interval, share, strict=True):
+        assert 1 / (1 + math.exp(-max(log_odds, -700))) == pytest.approx(limit, rel=1e-9, abs=1e-12)
 
 
 def test_pairs_are_counted_item_by_item():

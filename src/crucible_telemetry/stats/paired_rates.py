@@ -11,7 +11,7 @@ from crucible_telemetry.stats.arguments import same_length, whole
 from crucible_telemetry.stats.extra import special
 from crucible_telemetry.stats.inference import Inference, disagreeing
 from crucible_telemetry.stats.rates import DIFFERENCE_OF_RATES
-from crucible_telemetry.stats.result import Alternative, Interval, Result, Told
+from crucible_telemetry.stats.result import Alternative, Effect, Interval, Result, Told
 from crucible_telemetry.wilson import wilson_limits
 
 
@@ -68,7 +68,8 @@ def mcnemar(
     """McNemar's test: mid-p, or the exact conditional one; the interval is `newcombe_paired`'s.
 
     The mid-p value is close to nominal where the exact one is too careful (Fagerland, Lydersen & Laake,
-    BMC Medical Research Methodology 13 (2013) 91). The statistic counts pairs won by the treatment alone.
+    BMC Medical Research Methodology 13 (2013) 91). The statistic counts pairs won by the treatment alone; the
+    effect is the log of the odds of that among pairs that differ, with Clopper and Pearson's limits.
     """
     ask = Inference(confidence, alternative)
     told: Told = {
@@ -82,17 +83,34 @@ def mcnemar(
 
 def _difference(pairs: PairedRates, ask: Inference, told: Told) -> Result:
     told |= {"estimand": DIFFERENCE_OF_RATES, "n": (pairs.n, pairs.n)}
+    same = pairs.control_only + pairs.treatment_only == 0
     if pairs.n == 0:
         told |= {"statistic": math.nan, "p_value": math.nan, "interval": (-1.0, 1.0)}
         return ask.undecided("no pairs", estimate=math.nan, **told)
-    same = pairs.control_only + pairs.treatment_only == 0
     found = ask.result(
         estimate=(pairs.treatment_only - pairs.control_only) / pairs.n,
         interval=ask.sides(_limits(pairs, ask.critical()), (-1.0, 1.0)),
+        effect_size=None if same else _odds(pairs, ask),
         notes=("no pair differs",) if same else (),
         **told,
     )
     return disagreeing(found)
+
+
+def _odds(pairs: PairedRates, ask: Inference) -> Effect:
+    """The log odds ratio within pairs: of the share that the treatment wins of pairs that differ."""
+    won, lost, tail = pairs.treatment_only, pairs.control_only, ask.tail
+    inverse = special().betaincinv
+    low = float(inverse(won, lost + 1, tail)) if won else 0.0
+    high = float(inverse(won + 1, lost, 1 - tail)) if lost else 1.0
+    estimate = _logit(won / (won + lost))
+    return Effect("log odds ratio within pairs", estimate, ask.sides((_logit(low), _logit(high))))
+
+
+def _logit(share: float) -> float:
+    if share in (0.0, 1.0):
+        return math.inf if share else -math.inf
+    return math.log(share / (1 - share))
 
 
 def _limits(pairs: PairedRates, z: float) -> Interval:

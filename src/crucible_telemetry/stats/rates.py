@@ -14,7 +14,7 @@ from crucible_telemetry.stats.arguments import real
 from crucible_telemetry.stats.extra import scipy_stats
 from crucible_telemetry.stats.inference import Inference, disagreeing
 from crucible_telemetry.stats.noncentral import chi2_limits
-from crucible_telemetry.stats.result import Alternative, Effect, Interval, Result, Told
+from crucible_telemetry.stats.result import UNBOUNDED, Alternative, Effect, Interval, Result, Told
 from crucible_telemetry.wilson import wilson_limits
 
 Rate = tuple[int, int]
@@ -67,7 +67,7 @@ def newcombe(
     """The difference of two independent rates: Newcombe's hybrid score interval, the score test beside it.
 
     Method 10 of Newcombe, Statistics in Medicine 17 (1998) 873-890. The statistic is the pooled z, whose
-    square is Pearson's χ².
+    square is Pearson's χ²; the effect is the log odds ratio with Woolf's interval.
     """
     arms = rates_of(control, treatment)
     ask = Inference(confidence, alternative)
@@ -88,6 +88,7 @@ def newcombe(
         interval=ask.sides((float(low), float(high)), (-1.0, 1.0)),
         statistic=statistic,
         p_value=1.0 if notes else ask.p_value(statistic),
+        effect_size=None if notes else _woolf(*arms, ask),
         notes=notes or _few_expected(*arms),
         **told,
     )
@@ -201,6 +202,18 @@ def _pooled_z(control: Rate, treatment: Rate) -> tuple[float, tuple[str, ...]]:
         return 0.0, ("all outcomes are the same",)
     apart = treatment[0] / treatment[1] - control[0] / control[1]
     return apart / math.sqrt(variance), ()
+
+
+def _woolf(control: Rate, treatment: Rate, ask: Inference) -> Effect:
+    """The log odds ratio, whose error an empty cell leaves without bounds (Woolf, Annals of Human Genetics 19 (1955) 251-253)."""
+    cells = (
+        treatment[0], control[1] - control[0], treatment[1] - treatment[0], control[0]
+    )  # fmt: skip
+    estimate = _log(cells[0] * cells[1]) - _log(cells[2] * cells[3])
+    if not all(cells):
+        return Effect("log odds ratio", estimate, UNBOUNDED)
+    error = math.sqrt(sum(1 / cell for cell in cells))
+    return Effect("log odds ratio", estimate, ask.interval(estimate, error))
 
 
 def _binomial(rate: Rate, claim: float | None, ask: Inference) -> Result:
