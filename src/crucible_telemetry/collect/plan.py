@@ -117,5 +117,5 @@ class TrialPlan:
         return give_back
 
     def _skips(self, experiment: Any, item: str, repeat: int) -> bool:
-        done = self._skip_done and (item, repeat) in experiment.trials_done()
+        done = self._skip_done and experiment._trials.is_done(item, repeat)
         return done or not experiment._takes_trials

@@ -134,6 +134,11 @@ class Trials:
         self._check()
         return set(self._done)
 
+    def is_done(self, item: str, repeat: int) -> bool:
+        """Whether this one ended well; without a copy of all."""
+        self._check()
+        return (item, repeat) in self._done
+
     def all(self) -> list[TrialRecord]:
         """In the order they were started."""
         self._check()
