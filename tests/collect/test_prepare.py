@@ -15,7 +15,7 @@ from crucible_telemetry.collect.spec import make_spec
 from crucible_telemetry.collect.trials import Trials
 from crucible_telemetry.collect.wanted import Guard
 from crucible_telemetry.events.columns import DTYPES, FILL, FIXED, LLM, MARKED, WRAPS, Columns
-from crucible_telemetry.events.odd import MARKS
+from crucible_telemetry.events.odd import MARK_CUT, MARK_INTEGER, MARK_REPR
 from crucible_telemetry.events.sensitive import sensitive
 from crucible_telemetry.events.shape import SHAPES, encode_row
 
@@ -75,7 +75,8 @@ def names_a_text(value):
     """Whether a key at some depth is one that privacy looks at, a mark of ours included."""
     if isinstance(value, dict):
         return any(
-            sensitive(key) or key in MARKS or names_a_text(item) for key, item in value.items()
+            sensitive(key) or key in (MARK_REPR, MARK_CUT, MARK_INTEGER) or names_a_text(item)
+            for key, item in value.items()
         )
     return isinstance(value, list) and any(map(names_a_text, value))
 

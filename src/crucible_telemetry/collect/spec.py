@@ -22,6 +22,9 @@ EventFilter = Callable[[str, dict[str, Any], dict[str, Any]], bool]
 Enricher = Callable[[str, dict[str, Any], dict[str, Any]], Mapping[str, Any] | None]
 """(event, measurements, metadata) → metadata to add, or None.  Sync; sees the redacted event."""
 
+Redact = Callable[[str, dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
+"""A user's own redaction: (event, measurements, metadata) → (measurements, metadata) to keep."""
+
 
 class State(StrEnum):
     """Where an experiment is in its life."""
@@ -99,7 +102,7 @@ class ExperimentSpec(Struct, frozen=True, kw_only=True):
     enrichers: tuple[Enricher, ...] = ()
     privacy: Literal["none", "metadata", "full"] = "metadata"
     privacy_sees: Literal["redacted", "raw"] = "redacted"
-    redact: Callable[..., Any] | None = None
+    redact: Redact | None = None
     mailbox_size: int = 2048
     overflow: Literal["wait", "drop_newest"] = "wait"
     seed: int = 0

@@ -24,7 +24,6 @@ class Published(Struct, frozen=True, kw_only=True):
     mean_s: float = msgspec.field(name="results_end_to_end_latency_s_mean")
     p50_s: float = msgspec.field(name="results_end_to_end_latency_s_quantiles_p50")
     p99_s: float = msgspec.field(name="results_end_to_end_latency_s_quantiles_p99")
-    std_dev_s: float = msgspec.field(name="results_end_to_end_latency_s_stddev")
     ttft_mean_s: float = msgspec.field(name="results_ttft_s_mean")
     ttft_p50_s: float = msgspec.field(name="results_ttft_s_quantiles_p50")
     output_tokens_mean: float = msgspec.field(name="results_number_output_tokens_mean")

@@ -1,6 +1,6 @@
 """What msgpack cannot hold, made holdable: nothing raises out of an emit and nothing is lost. PURE.
 
-A replaced value is a small dictionary with one key that says so (`MARKS`): the marked `repr` of an
+A replaced value is a small dictionary with one key that says so (`crucible:…`): the marked `repr` of an
 unknown type, the length and hash of what is too long, the digits of an integer beyond 64 bits. The
 drain counts marks by kind and, under privacy, takes texts out of them.
 """
@@ -15,7 +15,6 @@ from typing import Any, Final
 MARK_REPR: Final = "crucible:repr"
 MARK_CUT: Final = "crucible:cut"
 MARK_INTEGER: Final = "crucible:int"
-MARKS: Final = (MARK_REPR, MARK_CUT, MARK_INTEGER)
 
 MAX_DEPTH: Final = 64
 MAX_REPR: Final = 200
@@ -204,14 +203,14 @@ def _cut_text(value: str | bytes) -> dict[str, Any]:
     return marked_cut(len(value), digest.hexdigest(), type(value).__name__)
 
 
-def depth_of(value: Any, limit: int = MAX_DEPTH) -> int:
-    """How deep containers nest, counted level by level (no recursion), up to `limit` + 1."""
+def depth_of(value: Any) -> int:
+    """How deep containers nest, counted level by level (no recursion), up to `MAX_DEPTH` + 1."""
     level = [value]
-    for depth in range(limit + 2):
+    for depth in range(MAX_DEPTH + 2):
         level = [item for box in level for item in _items(box)]
         if not level:
             return depth
-    return limit + 1
+    return MAX_DEPTH + 1
 
 
 def _items(value: Any) -> Any:

@@ -8,7 +8,7 @@ taken out, and those that are JSON are looked into. ``"none"`` keeps numbers onl
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import chain
 from math import isfinite
@@ -32,9 +32,6 @@ _BLOCK: Final = 64
 _NESTED: Final = _FLAT | {dict}
 _MOST_LEVELS: Final = 8
 _OWN_KEYS: Final = "crucible:"
-
-Redact = Callable[[str, dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
-"""A user's own redaction: (event, measurements, metadata) → (measurements, metadata) to keep."""
 
 
 class Redactor:

@@ -29,9 +29,6 @@ PAYING: Final = ENDS | LLM | WRAPS | RANKS
 """The flags that say whose cost counts."""
 _FAILED: Final = (int(Outcome.ERROR), int(Outcome.TIMEOUT))
 
-Buckets = dict[tuple[int, int], "Bucket"]
-"""(level in seconds, start in µs) → what was counted."""
-
 
 class Times(Struct, frozen=True, array_like=True, gc=False):
     """Latencies of the operations that succeeded: how many, their sum in ns, and their sketch."""

@@ -32,11 +32,6 @@ class Inference(Struct, frozen=True):
             )
 
     @property
-    def two_sided_confidence(self) -> float:
-        """The confidence of the two-sided interval whose limits are used, one or both."""
-        return self.confidence if self.alternative == "two-sided" else 2 * self.confidence - 1
-
-    @property
     def tail(self) -> float:
         """What may lie beyond each limit that is used."""
         return (1 - self.confidence) / (2 if self.alternative == "two-sided" else 1)
