@@ -113,7 +113,6 @@ def cr2_wald(
         Inference(confidence),
         Cells.of(nan, **{f"arms[{k!r}]": v for k, v in arms.items()}),
     )
-    rows = cells.sizes.sum(axis=1)
     told: Told = {
         "test": "CR2 Wald",
         "method": "cluster-robust CR2, approximate Hotelling's T²",
@@ -123,27 +122,33 @@ def cr2_wald(
         "n": cells.counts,
         "arms": tuple(arms),
     }
-    notes = (
-        *cells.notes,
-        f"n counts clusters, of {', '.join(f'{row:.0f}' for row in rows)} values",
-    )
     if min(cells.counts) < 2:
         reason = f"needs two clusters in each arm, has {', '.join(map(str, cells.counts))}"
-        return ask.undecided(reason, notes, **told)
+        return ask.undecided(reason, _noted(cells), **told)
+    return _wald(cells, ask, told | {"notes": _noted(cells)})
+
+
+def _wald(cells: Cells, ask: Inference, told: Told) -> Result:
+    """Every arm's mean against the first's."""
     means, scale, scores = _scores(cells)
-    contrasts = np.eye(len(arms))[1:] - np.eye(len(arms))[0]
+    contrasts = np.eye(len(means))[1:] - np.eye(len(means))[0]
     robust = contrasts @ scores @ scores.T @ contrasts.T
     reason = _singular(robust)
     if reason:
-        return ask.undecided(reason, notes, **told)
+        return ask.undecided(reason, told.pop("notes"), **told)
     apart = contrasts @ means
     return _hotelling(
         float(apart @ np.linalg.solve(robust, apart)),
         len(contrasts),
         _joint_df(scale, cells.sizes, contrasts),
         ask,
-        told | {"notes": notes},
+        told,
     )
+
+
+def _noted(cells: Cells) -> tuple[str, ...]:
+    rows = ", ".join(f"{row:.0f}" for row in cells.sizes.sum(axis=1))
+    return *cells.notes, f"n counts clusters, of {rows} values"
 
 
 def _singular(robust: Floats) -> str:
@@ -198,14 +203,9 @@ def intraclass_correlation(
         return ask.undecided(reason, notes, estimate=math.nan, **told)
     size = (len(values) - float((sizes**2).sum()) / len(values)) / df[0]
     statistic = (between / df[0]) / (within / df[1])
-    quantile, tail = special().fdtri, ask.tail
+    quantiles = special().fdtri(*df, 1 - ask.tail), 1.0, special().fdtri(*df, ask.tail)
     low, estimate, high = (
-        (ratio - 1) / (ratio + size - 1)
-        for ratio in (
-            statistic / quantile(*df, 1 - tail),
-            statistic,
-            statistic / quantile(*df, tail),
-        )
+        (ratio - 1) / (ratio + size - 1) for ratio in (statistic / q for q in quantiles)
     )
     return ask.result(
         statistic=statistic,
@@ -229,16 +229,12 @@ def _squares(values: Floats, labels: NDArray[Any]) -> tuple[NDArray[Any], float,
 
 
 def _tested(cells: Cells, contrast: Floats, ask: Inference, told: Told) -> Result:
-    rows = cells.sizes.sum(axis=1)
     told |= {"method": _METHOD, "n": cells.counts}
     means, scale, by_arm = _scores(cells)
     with np.errstate(all="ignore"):
         estimate = float(contrast @ means) + (cells.centre if len(contrast) == 1 else 0.0)
         scores = contrast @ by_arm
-    notes = (
-        *cells.notes,
-        f"n counts clusters, of {', '.join(f'{row:.0f}' for row in rows)} values",
-    )
+    notes = _noted(cells)
     if min(cells.counts) < 2:
         told.pop("null", None)
         reason = f"needs two clusters in each arm, has {' and '.join(map(str, cells.counts))}"

@@ -117,12 +117,7 @@ def ratio_difference(  # noqa: PLR0913 - keyword options, all with a default
     if method not in ("fieller", "delta"):
         raise ConfigurationError("method", f"{method!r} is none of fieller, delta")
     ask = Inference(confidence, alternative)
-    policy: NanPolicy = "error" if paired else nan
-    arms = _Ratio.of("control", control, policy), _Ratio.of("treatment", treatment, policy)
-    if paired and arms[0].n != arms[1].n:
-        raise ConfigurationError(
-            "treatment", f"{arms[1].n} rows, control has {arms[0].n}: no pairs"
-        )
+    arms = _both(control, treatment, "error" if paired else nan, paired=paired)
     with np.errstate(invalid="ignore"):
         estimate = float(np.subtract(arms[1].estimate, arms[0].estimate))
     told: Told = {
@@ -147,15 +142,32 @@ def ratio_difference(  # noqa: PLR0913 - keyword options, all with a default
     if method == "delta":
         return from_t(ask, error, df, notes=notes, **told)
     together = float(np.corrcoef(arms[0].influence, arms[1].influence)[0, 1]) if paired else 0.0
-    both = tuple((arm.estimate, arm.quadratic) for arm in arms)
-    limits = partial(_joined, both, 0.0 if math.isnan(together) else together, df)
-    open_ = math.isinf(limits(ask.tail)[1])
-    told_of = ("an arm's denominators may sum to 0, so its ratio is not bounded",) if open_ else ()
+    return _mover(arms, 0.0 if math.isnan(together) else together, df, ask, told | {"notes": notes})
+
+
+def _both(
+    control: Parts, treatment: Parts, nan: NanPolicy, *, paired: bool
+) -> tuple[_Ratio, _Ratio]:
+    arms = _Ratio.of("control", control, nan), _Ratio.of("treatment", treatment, nan)
+    if paired and arms[0].n != arms[1].n:
+        raise ConfigurationError(
+            "treatment", f"{arms[1].n} rows, control has {arms[0].n}: no pairs"
+        )
+    return arms
+
+
+def _mover(
+    arms: tuple[_Ratio, _Ratio], together: float, df: float, ask: Inference, told: Told
+) -> Result:
+    """Fieller's sets of the arms, joined; `together` is the correlation of pairs."""
+    limits = partial(_joined, tuple((arm.estimate, arm.quadratic) for arm in arms), together, df)
+    if math.isinf(limits(ask.tail)[1]):
+        unbounded = "an arm's denominators may sum to 0, so its ratio is not bounded"
+        told |= {"notes": (*told["notes"], unbounded)}
     return ask.result(
         df=(df,),
         interval=ask.sides(limits(ask.tail)),
-        p_value=turned_p_value(estimate, limits, alternative),
-        notes=(*notes, *told_of),
+        p_value=turned_p_value(told["estimate"], limits, ask.alternative),
         **told,
     )
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from crucible_telemetry.errors import StoreRefused, StoreTaken
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo, encoded, info_of
-from crucible_telemetry.stores.keeping import Change, ExperimentChange, RecordHead
+from crucible_telemetry.stores.keeping import Change, ExperimentChange, RecordHead, Rollup, Word
 from crucible_telemetry.stores.postgres import rows
 from crucible_telemetry.stores.postgres.schema import CHUNK_US, MOST_CHUNKS
 from crucible_telemetry.stores.postgres.server import LOCKED, LONG_S
@@ -119,27 +119,13 @@ async def _write_small(connection: Any, change: Change, places: Mapping[str, Pla
     await _many(
         connection,
         "UPDATE experiments SET tip = $2 WHERE number = $1",
-        (
-            (number, sealed(_pack(one.tip), "tip", one.id))
-            for number, one in numbered
-            if one.tip is not None
-        ),
+        (_tip(number, one) for number, one in numbered if one.tip is not None),
     )
     await _many(
         connection,
         "INSERT INTO words VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (experiment, kind, number)"
         " DO UPDATE SET word = excluded.word, provider = excluded.provider, name = excluded.name",
-        (
-            (
-                number,
-                word.kind,
-                word.number,
-                sealed(_pack(word.word), "word", one.id, word.kind, word.number),
-                *rows.word_text(word.kind, word.word),
-            )
-            for number, one in numbered
-            for word in one.words
-        ),
+        (_word(number, one.id, word) for number, one in numbered for word in one.words),
     )
     await _many(
         connection,
@@ -155,16 +141,7 @@ async def _write_small(connection: Any, change: Change, places: Mapping[str, Pla
         connection,
         "INSERT INTO rollups VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (experiment, level_s, start_us) DO UPDATE SET cells = excluded.cells",
-        (
-            (
-                number,
-                r.level_s,
-                r.start_us,
-                sealed(r.cells, "rollup", one.id, r.level_s, r.start_us),
-            )
-            for number, one in numbered
-            for r in one.rollups
-        ),
+        (_rollup(number, one.id, of) for number, one in numbered for of in one.rollups),
     )
 
 
@@ -188,6 +165,20 @@ def _record(number: int, one: ExperimentChange) -> tuple[Any, ...]:
         head.started_us,
         sealed(one.record, "record", one.id),
     )
+
+
+def _tip(number: int, one: ExperimentChange) -> tuple[Any, ...]:
+    return number, sealed(_pack(one.tip), "tip", one.id)
+
+
+def _word(number: int, one: str, word: Word) -> tuple[Any, ...]:
+    kept = sealed(_pack(word.word), "word", one, word.kind, word.number)
+    return number, word.kind, word.number, kept, *rows.word_text(word.kind, word.word)
+
+
+def _rollup(number: int, one: str, of: Rollup) -> tuple[Any, ...]:
+    kept = sealed(of.cells, "rollup", one, of.level_s, of.start_us)
+    return number, of.level_s, of.start_us, kept
 
 
 def _trial(number: int, one: str, trial: int, record: bytes) -> tuple[Any, ...]:
