@@ -124,3 +124,10 @@ def test_what_cannot_be_resampled_says_why(control, treatment, why):
 def test_an_unknown_method_is_refused():
     with pytest.raises(ConfigurationError, match="method: 'magic' is none of BCa, percentile"):
         Bootstrap(method="magic").one(CONTROL)
+
+
+def test_bca_of_too_many_values_is_refused_and_says_what_to_ask_for():
+    values = np.arange(50_001.0)
+    with pytest.raises(ConfigurationError, match=r"method: .* 50,001 values .*'percentile'"):
+        Bootstrap().one(values)
+    assert Bootstrap(method="percentile", resamples=20).one(values).estimate == 25_000

@@ -27,6 +27,8 @@ from crucible_telemetry.stats.result import Alternative, Result, Told
 
 _BATCH_VALUES = 10**7
 """Values resampled at once: 80 MB, whatever the number of resamples."""
+_BCA_MOST = 50_000
+"""Values of an arm that BCa is run on: its jackknife takes the square of them in steps."""
 
 Statistic = Callable[..., Any]
 
@@ -138,6 +140,12 @@ def bootstrap_limits(plan: Bootstrap, data: tuple[NDArray[Any], ...], statistic:
     if plan.method not in ("BCa", "percentile"):
         raise ConfigurationError("method", f"{plan.method!r} is none of BCa, percentile")
     largest = max(part.size for part in data)
+    longest = max(part.shape[-1] for part in data)
+    if plan.method == "BCa" and longest > _BCA_MOST:
+        reason = (
+            f"BCa takes the square of {longest:,} values in steps (up to {_BCA_MOST:,} are taken)"
+        )
+        raise ConfigurationError("method", f"{reason}: 'percentile' does not")
     done = scipy_stats().bootstrap(
         data,
         statistic,
