@@ -25,8 +25,9 @@ async def ask(
     memory_bytes: int,
 ) -> QueryResult:
     """The answer to a query over ``events``, ``trials`` and ``experiments`` as they are at this moment."""
-    walks = [await one._moment(Wishes()) for one in experiments]
+    # The trials first: the events of one that has ended are all there.
     tables = [table_of(one, await one._joined_trials()) for one in experiments]
+    walks = [await one._moment(Wishes()) for one in experiments]
     rows = [
         _told(one) | {"events": walk.last_seq, "trials": len(table.records)}
         for one, walk, table in zip(experiments, walks, tables, strict=True)

@@ -44,12 +44,13 @@ async def content(
 async def write(experiments: Sequence[Taken], target: Target, wishes: Wishes) -> Path:
     """Write the file, and the one of trials beside it where it is wished for and there are any; both or none."""
     kind = target.format.kind
-    files = [(target, await content(experiments, kind, wishes))]
+    files = []
     if wishes.trials_too:
+        # Before the events: those of a trial that has ended are all among them.
         tables = [table_of(one, await one._known_trials()) for one in experiments]
         if any(table.records for table in tables):
-            files.insert(0, (beside(target), trial_chunks(tables, kind, wishes)))
-    await write_files(files)
+            files.append((beside(target), trial_chunks(tables, kind, wishes)))
+    await write_files([*files, (target, await content(experiments, kind, wishes))])
     return target.path
 
 

@@ -115,7 +115,9 @@ class Archiving(Restoring):
 
     async def _moment_of(self, experiment: Experiment, around: dict[str, Any]) -> Moment:
         """What an experiment is now, with everything that was emitted so far."""
+        # Before the events: those of a trial that has ended are all among them.
         trials = trials_as_of(experiment._collector.reader.trials)
+        table = table_of(experiment, await experiment._known_trials())
         await experiment._settle()
         if isinstance(store := experiment._collector.store, KeptStore):
             store.check_whole("archive")
@@ -135,7 +137,7 @@ class Archiving(Restoring):
             counts=msgspec.to_builtins(record.counts),
             environment={**around, "ran_in_this_process": experiment.id not in self._found_records},
             trials=trials,
-            table=table_of(experiment, await experiment._known_trials()),
+            table=table,
         )
 
     async def checkpoint(
