@@ -1,1 +1,1 @@
-"""Station 2, collect: the options of an experiment, its mailbox and the actor that empties it."""
+"""Station 2, collect: the options of an experiment, and the actor that empties its mailbox."""

@@ -1,4 +1,4 @@
-"""Numbers for words: model names and error types as small integers, bounded. PURE."""
+"""Numbers for words: model names and error types as small integers, bounded."""
 
 import threading
 from typing import Final, Generic, TypeVar

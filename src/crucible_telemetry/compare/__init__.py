@@ -8,8 +8,9 @@
     metric     PURE names of what is compared       design    PURE  which items are in which arm
     method     PURE design and kind → a test of `ct.stats`; times: time to success, some of it censored
     resampled  PURE the bootstrap, where asked for
-    several, omnibus, best  PURE more than two arms
-    comparison PURE the result, as text, table, dictionary
+    several, omnibus, best  PURE more than two arms; refusals  PURE  what would not be honest
+    comparison PURE the result, as text, table, dictionary; plot: as a picture
+    run        all of it, the arithmetic in a thread
 """
 
 from crucible_telemetry.compare.comparison import Comparison

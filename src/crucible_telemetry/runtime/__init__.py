@@ -6,6 +6,7 @@
       restart    who restarts, how often (PURE)
     loops        signals and root tasks; the only place that knows the back-ends
       aside      a loop in a thread of its own, for clients that know asyncio only
+    headway      how far long work is, told to who watches
 
 A tree is started with ``spawn_root(supervisor.run, name)``.
 """

@@ -7,5 +7,6 @@
       writing   a change in one transaction   rows   columns as rows and back (PURE)
       server    connections, their errors, and the lock that says who writes
       about     what the server says of itself
+      reading   the experiments it has, when it is opened
     view      the keep that is read only
 """
