@@ -1,8 +1,10 @@
 """F1 and trials: one is kept as done with the last of its events, or after it, and is run again otherwise."""
 
 import asyncio
+from functools import partial
 
 import pytest
+from own_stores import LogStore
 
 import crucible_telemetry as ct
 
@@ -46,6 +48,39 @@ async def test_f01_a_trial_whose_events_still_wait_is_not_kept_as_done(tmp_path)
             assert await lab._durable.writer.commit() is None
             assert (await as_kept(path))["b"] == ("ok", 1)
             exp._collector._busy = False
+
+
+class Failing(LogStore):
+    """A user's store whose disk is full for a while."""
+
+    full = False
+
+    async def commit(self):
+        if self.full:
+            raise OSError(28, "No space left on device")
+        await super().commit()
+
+
+@pytest.mark.asyncio
+async def test_f01_a_trial_is_not_kept_as_done_before_a_store_of_ones_own_has_its_events(tmp_path):
+    path = tmp_path / "runs.db"
+
+    async def outcomes():
+        async with ct.Lab(path, read_only=True) as lab:
+            return {one.item: one.outcome for one in await lab.list_experiments()[0].trials()}
+
+    async with ct.Lab(path) as lab:
+        store = partial(Failing, tmp_path / "e.log")
+        exp = await lab.start_experiment("e", capture="scope", store=store)
+        own = exp._collector.store.inner
+        own.full = True
+        await one_trial(exp, "a")
+        assert (await exp.flush()).failed
+        assert await lab._durable.writer.commit() is None
+        assert (await outcomes()).get("a") is None
+        own.full = False
+        assert not (await exp.flush()).failed
+        assert await outcomes() == {"a": "ok"}
 
 
 @pytest.mark.asyncio
