@@ -64,6 +64,11 @@ def no_attribute(owner: str, name: str, later: Mapping[str, str]) -> AttributeEr
     return AttributeError(f"{owner} has no attribute {name!r}")
 
 
+def install(extra: str) -> str:
+    """The command that brings an extra of this package, or several (``"cli,stats"``), as messages name it."""
+    return f"pip install 'crucible-telemetry[{extra}]'"
+
+
 class UnknownExperiment(CrucibleError, LookupError):
     """No experiment of this lab has this id."""
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
-from crucible_telemetry.errors import CrucibleError
+from crucible_telemetry.errors import CrucibleError, install
 
 if TYPE_CHECKING:
     import typer
@@ -79,7 +79,7 @@ def main() -> None:
         package = (missing.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        sys.exit(f"crucible needs {package}: pip install 'crucible-telemetry[{EXTRAS[package]}]'")
+        sys.exit(f"crucible needs {package}: {install(EXTRAS[package])}")
     except CrucibleError as error:
         sys.exit(f"crucible: {error}")
     except BrokenPipeError:

@@ -14,6 +14,7 @@ from crucible_telemetry.cli import EXTRAS
 from crucible_telemetry.cli.exports import AsJson, print_json
 from crucible_telemetry.cli.output import Column, print_rows, run, say, size_of
 from crucible_telemetry.cli.sources import LAB_HELP, check_lab
+from crucible_telemetry.errors import install
 from crucible_telemetry.lab.checkup import Checked, look
 
 _COLUMNS: Final = (
@@ -83,7 +84,7 @@ def _print(here: dict[str, Any], about: dict[str, Any], found: list[Checked]) ->
         "crucible-telemetry": here["crucible_telemetry"],
         "SQLite": here["sqlite"],
         "extras": ", ".join(here["extras"]),
-        "not installed": missing and f"pip install 'crucible-telemetry[{missing}]'",
+        "not installed": missing and install(missing),
         **{name.removesuffix("_bytes"): _told(name, value) for name, value in about.items()},
     }
     say("\n".join(f"{name:<18}  {value}" for name, value in rows.items() if value))

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.errors import ConfigurationError, install
 
 LINES: Final = ("csv", "jsonl")
 TABLES: Final = ("parquet", "arrow")
@@ -67,10 +67,13 @@ def check_format(kind: str, compression: str | None) -> Format:
     if kind in TABLES:
         return _table(kind, compression)
     if compression == "zst" and find_spec("zstandard") is None:
-        raise ConfigurationError(
-            "compression", "zst needs the package zstandard: pip install 'crucible-telemetry[zstd]'"
-        )
+        raise without_zstandard()
     return Format(kind, compression)
+
+
+def without_zstandard() -> ConfigurationError:
+    """The error where ``.zst`` is asked for and the package is not there."""
+    return ConfigurationError("compression", f"zst needs the package zstandard: {install('zstd')}")
 
 
 def _table(kind: str, compression: str | None) -> Format:
@@ -78,8 +81,7 @@ def _table(kind: str, compression: str | None) -> Format:
         raise ConfigurationError("compression", f".{kind} needs none around it: leave it out")
     if find_spec("pyarrow") is None:
         raise ConfigurationError(
-            "format",
-            f".{kind} needs the package pyarrow: pip install 'crucible-telemetry[parquet]'",
+            "format", f".{kind} needs the package pyarrow: {install('parquet')}"
         )
     return Format(kind)
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
+from crucible_telemetry.errors import install
 from crucible_telemetry.events.enrich import PICO
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.events.odd import told
@@ -96,8 +97,9 @@ class Library:
             self._told = True
             log.warning(
                 "calls without a cost stay unpriced: no price library (%s); "
-                "pip install 'crucible-telemetry[prices]', or give Lab(prices=…)",
+                "%s, or give Lab(prices=…)",
                 self.missing,
+                install("prices"),
             )
 
     @property

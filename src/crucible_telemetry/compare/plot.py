@@ -4,6 +4,7 @@ import math
 from typing import Any, Final
 
 from crucible_telemetry.compare.comparison import Comparison, Curve
+from crucible_telemetry.errors import install
 from crucible_telemetry.stats.result import Result
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -23,7 +24,7 @@ def drawn(comparison: Comparison) -> Any:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(
-            "plot() needs matplotlib: pip install 'crucible-telemetry[plot]'", name="matplotlib"
+            f"plot() needs matplotlib: {install('plot')}", name="matplotlib"
         ) from missing
     shown = _shown(comparison)
     room = 0.075 * max(len(name) for name, _ in shown)  # inches of names beside the axis

@@ -14,7 +14,7 @@ from crucible_telemetry.demo import screen
 from crucible_telemetry.demo.figures import Figures, figures, law, moments, reproduced
 from crucible_telemetry.demo.replay import replay
 from crucible_telemetry.demo.traces import Trace
-from crucible_telemetry.errors import ExportError
+from crucible_telemetry.errors import ExportError, install
 from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab import Lab
 from crucible_telemetry.metrics.figures import Summary
@@ -132,9 +132,7 @@ def show_difference(
     except ModuleNotFoundError as missing:
         if missing.name != "scipy":
             raise
-        console.print(
-            "no interval without SciPy: pip install 'crucible-telemetry[stats]'", markup=False
-        )
+        console.print(f"no interval without SciPy: {install('stats')}", markup=False)
         return
     console.print(screen.difference(result, published[1] - published[0]), highlight=False)
 

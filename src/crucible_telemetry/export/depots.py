@@ -19,6 +19,7 @@ from crucible_telemetry.errors import (
     StoreRefused,
     StoreUnavailable,
     UnreadableFile,
+    install,
 )
 from crucible_telemetry.export.packages import map_in
 
@@ -171,7 +172,7 @@ class Bucket:
             from obstore.store import from_url  # noqa: PLC0415
         except ImportError:
             raise ConfigurationError(
-                "url", f"{url!r} needs the package obstore: pip install 'crucible-telemetry[s3]'"
+                "url", f"{url!r} needs the package obstore: {install('s3')}"
             ) from None
         self.url, self._obstore = url, obstore
         made: Any = from_url

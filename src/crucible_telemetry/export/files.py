@@ -21,6 +21,7 @@ from crucible_telemetry.collect.formats import (
     check_format,
     format_of,
     stem_of,
+    without_zstandard,
 )
 from crucible_telemetry.errors import ConfigurationError, ExportError
 from crucible_telemetry.export.names import safe_file_name
@@ -126,9 +127,7 @@ def zstandard() -> Any:
     try:
         import zstandard as package  # noqa: PLC0415 - optional, and asked for now
     except ImportError:
-        raise ConfigurationError(
-            "compression", "zst needs the package zstandard: pip install 'crucible-telemetry[zstd]'"
-        ) from None
+        raise without_zstandard() from None
     return package
 
 

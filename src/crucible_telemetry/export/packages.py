@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from anyio import to_thread
 
-from crucible_telemetry.errors import ConfigurationError
+from crucible_telemetry.errors import ConfigurationError, install
 
 TABLES: Final = "crucible_telemetry.export.tables"
 READING: Final = "crucible_telemetry.export.tablereading"
@@ -37,7 +37,7 @@ def part(module: str, option: str, extra: str) -> Any:
     except ModuleNotFoundError as missing:
         raise ConfigurationError(
             option,
-            f"needs the package {missing.name}: pip install 'crucible-telemetry[{extra}]'",
+            f"needs the package {missing.name}: {install(extra)}",
         ) from None
 
 

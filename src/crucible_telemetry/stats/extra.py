@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+from crucible_telemetry.errors import install
+
 
 def special() -> ModuleType:
     """``scipy.special``: distributions as plain functions; loads in a fraction of ``scipy.stats``."""
@@ -40,6 +42,6 @@ def _load(module: str) -> ModuleType:
     except ModuleNotFoundError as missing:
         package = module.partition(".")[0]
         raise ModuleNotFoundError(
-            f"crucible_telemetry.stats needs {package}: pip install 'crucible-telemetry[stats]'",
+            f"crucible_telemetry.stats needs {package}: {install('stats')}",
             name=package,
         ) from missing
