@@ -205,3 +205,15 @@ def timescale():
     if dsn is None and "CRUCIBLE_TIMESCALE" not in os.environ:
         pytest.skip("neither CRUCIBLE_TIMESCALE_DSN nor CRUCIBLE_TIMESCALE names a TimescaleDB")
     return dsn or postgres().dsn
+
+
+async def rows_of(url, query, *values):
+    """The answer of the server to a query, in the schema of a lab."""
+    import asyncpg
+
+    dsn, _, schema = url.partition("&schema=")
+    connection = await asyncpg.connect(dsn, server_settings={"search_path": schema or "crucible"})
+    try:
+        return [tuple(row) for row in await connection.fetch(query, *values)]
+    finally:
+        await connection.close()

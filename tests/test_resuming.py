@@ -3,12 +3,15 @@
 import asyncio
 import shutil
 
+import apsw
+import numpy as np
 import pytest
 
 import crucible_telemetry as ct
 from crucible_telemetry.collect.spec import ExperimentSpec
 from crucible_telemetry.lab import durable
 from crucible_telemetry.lab.records import CALLABLES, GIVEN_AGAIN
+from crucible_telemetry.stores.seals import sealed
 
 pytestmark = pytest.mark.asyncio
 NAME = "fault.numbered"
@@ -205,3 +208,39 @@ async def test_three_nights_of_one_run_do_every_trial_once_and_the_failed_ones_a
         events = await exp.events()
         assert [event.seq for event in events] == list(range(1, len(done) + 1))
         assert [(event.sample_id, event.repeat) for event in events] == done
+
+
+async def test_what_identifies_a_trial_is_a_number_that_is_read_again(tmp_path):
+    async with ct.Lab(tmp_path / "runs.db") as lab, lab.experiment("a") as exp:
+        for argument in ("repeat", "attempt"):
+            for value in ("1", 1.5, None, 2**63, -(2**63) - 1):
+                with pytest.raises(ct.ConfigurationError, match=f"{argument}.*want a"):
+                    exp.trial(item="q", **{argument: value})
+        for value in (np.int64(7), np.uint8(7), True, 2**63 - 1):
+            async with exp.trial(item="q", repeat=value):
+                await ct.execute("x")
+    async with ct.Lab(tmp_path / "runs.db", read_only=True) as lab:
+        (exp,) = lab.list_experiments()
+        assert [repr(trial.repeat) for trial in await exp.trials()] == [
+            "7",
+            "7",
+            "1",
+            str(2**63 - 1),
+        ]
+
+
+async def test_a_trial_that_is_none_costs_no_event(tmp_path, caplog):
+    async with ct.Lab(tmp_path / "runs.db") as lab, lab.experiment("a") as exp:
+        for item in "pq":
+            async with exp.trial(item=item):
+                await ct.execute("x")
+    file = apsw.Connection(str(tmp_path / "runs.db"))
+    number = file.execute("SELECT min(number) FROM trials").get
+    other = sealed(b"\x92\xc3\x80", "trial", exp.id, number)
+    file.execute("UPDATE trials SET record = ? WHERE number = ?", (other, number))
+    file.close()
+    async with ct.Lab(tmp_path / "runs.db", read_only=True) as lab:
+        (exp,) = lab.list_experiments()
+        assert [trial.item for trial in await exp.trials()] == ["q"]
+        assert [event.sample_id for event in await exp.events()] == ["p", "q"]
+    assert f"trial {number} cannot be read" in caplog.text

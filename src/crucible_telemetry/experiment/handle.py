@@ -33,7 +33,7 @@ from crucible_telemetry.experiment.series import ExperimentSeries
 from crucible_telemetry.experiment.standing import Standing
 from crucible_telemetry.metrics.board import Board
 from crucible_telemetry.runtime.loops import Signal
-from crucible_telemetry.stores.base import Query, committed
+from crucible_telemetry.stores.base import Query, committed, whole_number
 
 
 class Experiment(Standing, Questions, Archives):
@@ -140,9 +140,13 @@ class Experiment(Standing, Questions, Archives):
         user: str | None = None,
         cohort: str | None = None,
     ) -> Trial:
-        """One run of one item; opens this experiment's scope, and its identity is on all events inside."""
+        """One run of one item; opens this experiment's scope, and its identity is on all events inside.
+
+        `repeat`, `attempt`: whole numbers of 64 bits; `ConfigurationError` names one that is none.
+        """
         identity = {
-            "item": encodable(str(item)), "repeat": repeat, "attempt": attempt,
+            "item": encodable(str(item)),
+            "repeat": whole_number("repeat", repeat), "attempt": whole_number("attempt", attempt),
             "session": _word(session), "user": _word(user), "cohort": _word(cohort),
         }  # fmt: skip
         return Trial(self, self._trials, self._collector, identity)

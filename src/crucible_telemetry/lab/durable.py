@@ -258,8 +258,11 @@ def record_of(kept: KeptExperiment, owner: Owner) -> Record:
 
 
 def trials_of(kept: KeptExperiment) -> Trials:
-    """The trials of an experiment, by the numbers that its events carry."""
+    """The trials of an experiment, by the numbers that its events carry; one that is none is told of."""
     trials = Trials()
-    for _, data in kept.trials:
-        trials.restore(*trial_of(data))
+    for number, data in kept.trials:
+        try:
+            trials.restore(*trial_of(data))
+        except msgspec.MsgspecError as error:
+            log.warning("experiment %r: trial %d cannot be read: %s", kept.id, number, error)
     return trials

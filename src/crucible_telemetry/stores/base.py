@@ -33,14 +33,15 @@ is opened (of one that another lab runs at that moment it does not). In a lab in
 """
 
 import math
+import operator
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from crucible_telemetry.errors import QueryError, StoreError
+from crucible_telemetry.errors import ConfigurationError, QueryError, StoreError
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.event import Event
 from crucible_telemetry.metrics.rollups import Bucket
@@ -63,6 +64,7 @@ __all__ = [
 Position = tuple[int, int]
 """Where an event stands in stored order: (timestamp_us, seq)."""
 
+INT64: Final = range(-(2**63), 2**63)
 DAY_S: Final = 86_400
 
 
@@ -187,6 +189,17 @@ def window_query(window: object, where: Where | None = None, *, now_us: int) -> 
         low = instant_us(window.since_us, "since_us")
         return Query(since_us=low, until_us=instant_us(window.until_us, "until_us"), where=where)
     raise QueryError("window", f"want Last, LastN or Between, not {window!r}")
+
+
+def whole_number(argument: str, value: Any) -> int:
+    """A whole number of any kind, NumPy's too, as one that every store keeps; else ConfigurationError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ConfigurationError(argument, f"want a whole number, not {value!r:.80}") from None
+    if number not in INT64:
+        raise ConfigurationError(argument, f"want a number of 64 bits, not {value!r:.80}")
+    return number
 
 
 def check_count(value: object, argument: str) -> None:

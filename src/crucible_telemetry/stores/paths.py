@@ -10,8 +10,8 @@ import apsw
 
 from crucible_telemetry.errors import StoreRefused, StoreUnavailable
 
-_READ_IT: Final = "open it with read_only=True to read it"
-
+READ_IT: Final = "open it with read_only=True to read it"
+"""What to do where nothing may be written."""
 
 _INHERITED: Final[set[tuple[int, int]]] = set()
 """Files (device, inode) that were open when this process was forked off."""
@@ -74,7 +74,7 @@ def check_there(path: Path, url: str, opened: AbstractSet[tuple[int, int]]) -> N
 def check_written(connection: apsw.Connection, url: str) -> None:
     """`StoreRefused` when SQLite could open a file for reading only."""
     if connection.readonly("main"):
-        raise StoreRefused(url, f"cannot be written: {_READ_IT}")
+        raise StoreRefused(url, f"cannot be written: {READ_IT}")
 
 
 def check_journal(mode: object, url: str) -> None:
@@ -120,11 +120,9 @@ def _of_file(path: Path) -> str | None:
     if not path.is_file():
         return _kind(path)
     if not os.access(path, os.W_OK):
-        return f"may not be written by this user: {_READ_IT}"
+        return f"may not be written by this user: {READ_IT}"
     if not os.access(path.parent, os.W_OK) and not journal_of(path).exists():
-        return (
-            f"has no room for its journal, its folder may not be written by this user: {_READ_IT}"
-        )
+        return f"has no room for its journal, its folder may not be written by this user: {READ_IT}"
     return None
 
 

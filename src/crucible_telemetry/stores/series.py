@@ -1,7 +1,6 @@
 """The MetricsStore port: training metrics by step, outside or inside an experiment. PURE."""
 
 import math
-import operator
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, SupportsFloat, SupportsIndex
 
@@ -9,10 +8,10 @@ from msgspec import Struct
 
 from crucible_telemetry.errors import ConfigurationError
 from crucible_telemetry.events.odd import plain_mapping
+from crucible_telemetry.stores.base import INT64, whole_number
 
 MOST_LETTERS: Final = 256
 """Of a run id or the name of a metric."""
-_INT64: Final = range(-(2**63), 2**63)
 
 
 class MetricPoint(Struct, frozen=True, kw_only=True):
@@ -91,7 +90,7 @@ def _name(argument: str, value: object) -> str:
 
 def _number(value: Any) -> float:
     """An int that 64 bits hold stays one; everything else that is a number becomes a float."""
-    if type(value) in (int, float) and (isinstance(value, float) or value in _INT64):
+    if type(value) in (int, float) and (isinstance(value, float) or value in INT64):
         return value  # type: ignore[no-any-return]
     try:
         return float(value if not isinstance(value, (str, bytes)) else None)  # type: ignore[arg-type]
@@ -102,12 +101,4 @@ def _number(value: Any) -> float:
 
 
 def _step(value: Any) -> int | None:
-    if value is None:
-        return None
-    try:
-        step = operator.index(value)
-    except TypeError:
-        raise ConfigurationError("step", f"want a whole number, not {value!r:.80}") from None
-    if step not in _INT64:
-        raise ConfigurationError("step", f"want a number of 64 bits, not {value!r:.80}")
-    return step
+    return None if value is None else whole_number("step", value)

@@ -16,12 +16,12 @@ from crucible_telemetry.stores.postgres.about import about, has_hypertable
 from crucible_telemetry.stores.postgres.address import Address
 from crucible_telemetry.stores.postgres.making import check, make_or_check
 from crucible_telemetry.stores.postgres.reading import all_kept
+from crucible_telemetry.stores.postgres.schema import WRITTEN
 from crucible_telemetry.stores.postgres.server import LONG_S, Connection, driver, new_lock
 from crucible_telemetry.stores.seals import unsealed_rollup
 
 T = TypeVar("T")
 
-_TABLES: Final = ("words", "trials", "segments", "rollups", "event_rows")
 GHOST_S: Final = 1.0
 GHOST_LOOKS: Final = 20
 """How long, and how often meanwhile, a session that may be a dead process's is looked at."""
@@ -125,7 +125,7 @@ class PostgresKeep:
                 number = await connection.fetchval(
                     "DELETE FROM experiments WHERE id = $1 RETURNING number", experiment_id
                 )
-                for table in (*_TABLES, *(["strewn_rows"] if self._chunked else [])):
+                for table in (*WRITTEN[1:], *(["strewn_rows"] if self._chunked else [])):
                     await connection.execute(
                         f"DELETE FROM {table} WHERE experiment = $1",  # noqa: S608 - our own names
                         number,
@@ -168,6 +168,7 @@ class PostgresKeep:
     async def _viewed(self, connection: Any) -> list[KeptExperiment]:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             await check(connection, self._address)
+            self._chunked = await has_hypertable(connection)
             return await all_kept(connection)
 
     async def _opened(self, connection: Any) -> list[KeptExperiment]:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from crucible_telemetry.errors import StoreRefused
 from crucible_telemetry.events.mailbox import log
+from crucible_telemetry.stores.paths import READ_IT
 from crucible_telemetry.stores.postgres import schema
 from crucible_telemetry.stores.postgres.about import licence_of
 from crucible_telemetry.stores.postgres.address import Address
@@ -13,7 +14,7 @@ _MAKING: Final = 0x43525543
 """The advisory lock under which tables are made: two labs may begin at once."""
 _ENCODINGS: Final = ("UTF8", "SQL_ASCII")
 """Of a database: others cannot hold every name."""
-_OURS: Final = {"keep", "experiments", "segments", "event_rows"}
+_OURS: Final = {"keep", *schema.WRITTEN}
 """Tables that every lab has."""
 
 
@@ -27,6 +28,7 @@ async def make_or_check(connection: Any, address: Address) -> None:
             await connection.execute(f"CREATE SCHEMA {address.quoted_schema}")
         if await _tables(connection, address):
             await check(connection, address)
+            await _check_writable(connection, address)
         else:
             await _check_encoding(connection, address)
             await _make(connection)
@@ -63,6 +65,17 @@ async def _tables(connection: Any, address: Address) -> set[str]:
         address.schema,
     )
     return {row[0] for row in rows}
+
+
+async def _check_writable(connection: Any, address: Address) -> None:
+    may = await connection.fetchval(
+        "SELECT bool_and(has_table_privilege(name, right_to)) FROM unnest($1::text[]) name,"
+        " unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) right_to",
+        [*schema.WRITTEN],
+    )
+    if not may:
+        reason = f"schema {address.schema!r} may not be written by this user: {READ_IT}"
+        raise StoreRefused(address.shown, reason)
 
 
 async def _check_encoding(connection: Any, address: Address) -> None:

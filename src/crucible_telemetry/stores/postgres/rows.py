@@ -119,6 +119,11 @@ def text(words: str) -> str:
     return words.replace("\0", "\u2400").encode("utf-8", "replace").decode()
 
 
+def bigint(number: int) -> int | None:
+    """As a column of 64 bits can hold it, for people to read."""
+    return number if -(2**63) <= number < 2**63 else None
+
+
 def _layout(sizes: dict[str, int]) -> list[tuple[str, str]]:
     """How a row lies in COPY's format whose fields have these sizes; 0 is NULL, which has no bytes."""
     layout = [("fields", ">i2")]

@@ -30,6 +30,8 @@ _SUCCESSES: Final = ", ".join(
 )
 _TOKENS: Final = ", ".join(f"r.{column}" for column, _ in FIELDS.values() if "_tokens" in column)
 
+WRITTEN: Final = ("experiments", "words", "trials", "segments", "rollups", "event_rows")
+"""The tables of every lab that change, `experiments` first."""
 TABLES: Final = f"""
 CREATE TABLE keep (format integer NOT NULL);
 INSERT INTO keep VALUES ({FORMAT});
@@ -75,8 +77,9 @@ SELECT set_integer_now_func('event_rows', 'now_us');
 EVENTS: Final = f"""
 CREATE VIEW events AS
 SELECT x.id AS experiment_id, x.name AS experiment_name, r.seq, r.timestamp_us,
-  CASE WHEN r.timestamp_us > -62135596800000000 AND r.timestamp_us < 253402300800000000
-    THEN 'epoch'::timestamptz + r.timestamp_us * interval '1 microsecond' END AS time,
+  CASE WHEN r.timestamp_us >= -62135596800000000 AND r.timestamp_us < 253402300800000000
+    THEN 'epoch'::timestamptz + (r.timestamp_us / 1000000) * interval '1 second'
+      + (r.timestamp_us % 1000000) * interval '1 microsecond' END AS time,
   coalesce(r.event_name, s.name) AS event_name,
   (ARRAY[{_OUTCOMES}])[r.outcome + 1] AS outcome,
   (ARRAY[{_SUCCESSES}])[r.outcome + 1] AS success,
@@ -92,7 +95,8 @@ LEFT JOIN words m ON m.experiment = r.experiment AND m.kind = 'model' AND m.numb
 LEFT JOIN words e ON e.experiment = r.experiment AND e.kind = 'error' AND e.number = r.error
 LEFT JOIN trials t ON t.experiment = r.experiment AND t.number = r.trial;
 """  # noqa: S608 - our own names
-"""What people ask, for SQL and for Grafana: columns named as in `Lab.sql`; integers as they are kept beside them."""
+"""What people ask, for SQL and for Grafana: columns named as in `Lab.sql`; integers as they are kept beside them. Times in two steps: the server
+multiplies intervals as floating-point numbers, and microseconds of the year 9999 are more than these can hold."""
 COMPRESSION: Final = f"""
 ALTER TABLE event_rows SET (timescaledb.compress,
   timescaledb.compress_segmentby = 'experiment', timescaledb.compress_orderby = 'seq');

@@ -187,7 +187,7 @@ def _trial(number: int, one: str, trial: int, record: bytes) -> tuple[Any, ...]:
         _, head = msgspec.msgpack.decode(record, type=tuple[bool, TrialHead])
     except msgspec.MsgspecError:  # of a later version: what it holds is none of ours
         return number, trial, kept, None, None, None, None
-    shown = rows.text(head.item), head.repeat, head.attempt, head.outcome
+    shown = rows.text(head.item), rows.bigint(head.repeat), rows.bigint(head.attempt), head.outcome
     return number, trial, kept, *shown
 
 
