@@ -14,7 +14,7 @@ _MAKING: Final = 0x43525543
 """The advisory lock under which tables are made: two labs may begin at once."""
 _ENCODINGS: Final = ("UTF8", "SQL_ASCII")
 """Of a database: others cannot hold every name."""
-_OURS: Final = {"keep", *schema.WRITTEN}
+_OURS: Final = {"keep", "experiments", "segments", "event_rows"}
 """Tables that every lab has."""
 
 
