@@ -200,3 +200,45 @@ def test_walds_test_says_why_there_is_none():
     assert "do not vary" in cr2_wald({"x": same, "y": same, "z": same}).notes[0]
     with pytest.raises(ConfigurationError, match="arms"):
         cr2_wald({"x": one})
+
+
+def test_opposite_infinities_have_no_mean_and_warn_of_nothing():
+    control = Clustered([math.inf, -math.inf, 1.0, 2.0], [0, 0, 1, 1])
+    treatment = Clustered([1.0, 2.0, 3.0, 5.0], [2, 2, 3, 3])
+    for found in (cr2_difference(control, treatment), cr2_wald({"a": control, "b": treatment})):
+        assert found.notes[0] == "a value is not finite"
+        assert math.isnan(found.p_value)
+        assert math.isnan(found.estimate)
+
+
+@pytest.mark.parametrize(("seed", "count"), [(0, 3), (1, 4)])
+def test_the_degrees_of_freedom_of_walds_test_are_those_of_its_quadratic_forms(seed, count):
+    """η = q (q + 1) / Σ var(d_st), each d_st = y'Ay a quadratic form of independent errors: var = 2 tr A²."""
+    rng = np.random.default_rng(seed)
+    labels = [np.repeat(rng.permutation(14)[:9], rng.integers(1, 4, 9)) for _ in range(count)]
+    sampled = {str(k): Clustered(rng.normal(size=len(one)), one) for k, one in enumerate(labels)}
+    found = cr2_wald(sampled)
+    arm, cluster = np.repeat(np.arange(count), [*map(len, labels)]), np.concatenate(labels)
+    design, contrasts = np.eye(count)[arm], np.eye(count)[1:] - np.eye(count)[0]
+    bread = np.linalg.inv(design.T @ design)
+    residual = np.eye(len(arm)) - design @ bread @ design.T
+    scaled = power(contrasts @ bread @ contrasts.T, -0.5) @ contrasts @ bread
+    forms = np.array(
+        [
+            scaled @ design[rows].T @ power(residual[np.ix_(rows, rows)], -0.5) @ residual[rows]
+            for rows in (np.flatnonzero(cluster == one) for one in np.unique(cluster))
+        ]
+    )  # cluster, contrast, value
+    q, total = count - 1, 0.0
+    for s in range(q):
+        for t in range(q):
+            form = forms[:, s].T @ forms[:, t]
+            total += 2 * np.square((form + form.T) / 2).sum()
+    assert found.df == pytest.approx((q, q * (q + 1) / total - q + 1), rel=1e-9)
+
+
+def power(matrix, exponent):
+    """Of a symmetric matrix, on what it does not send to 0."""
+    values, vectors = np.linalg.eigh(matrix)
+    kept = values > 1e-10
+    return vectors[:, kept] @ np.diag(values[kept] ** exponent) @ vectors[:, kept].T

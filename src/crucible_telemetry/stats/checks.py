@@ -112,15 +112,16 @@ def _spread(arms: Arms, centre: str, test: str, nan: NanPolicy) -> Result:
         return ask.undecided(reason, notes, estimate=math.nan, **told)
     with np.errstate(all="ignore"):
         done = scipy_stats().levene(*values, center=centre)
+        deviations = [part.std(ddof=1) for part in values]
+        ratio = float(max(deviations) / min(deviations))
     if math.isnan(done.pvalue):
         reason = f"no arm's distances from its {centre} vary"
         return ask.undecided(reason, notes, estimate=math.nan, **told)
-    deviations = [part.std(ddof=1) for part in values]
     return ask.result(
         statistic=float(done.statistic),
         df=(len(values) - 1, sum(map(len, values)) - len(values)),
         p_value=float(done.pvalue),
-        estimate=float(max(deviations) / min(deviations)),
+        estimate=ratio,
         notes=notes,
         **told,
     )

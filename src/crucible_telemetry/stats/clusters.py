@@ -40,7 +40,8 @@ class Cells(Struct, frozen=True, eq=False):
         ends = np.cumsum([len(row[0]) for row in rows])[:-1]
         places, width = np.split(index, ends), len(labels)
         values = np.concatenate([row[0] for row in rows])
-        centre = float(np.mean(values)) if len(values) else math.nan
+        with np.errstate(all="ignore"):  # of opposite infinities
+            centre = float(np.mean(values)) if len(values) else math.nan
         centre = centre if math.isfinite(centre) else 0.0
         sums = [
             np.bincount(place, weights=row[0] - centre, minlength=width)
