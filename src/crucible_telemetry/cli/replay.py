@@ -16,6 +16,7 @@ from rich.table import Table
 
 from crucible_telemetry.cli.output import INTERRUPTED, console, errors
 from crucible_telemetry.errors import ConfigurationError, ExportError
+from crucible_telemetry.experiment import Experiment
 from crucible_telemetry.lab import Lab
 from crucible_telemetry.replay.mapping import EVENT, KEEP, Options, TraceMapping, parse_override
 from crucible_telemetry.replay.reading import Trace
@@ -150,10 +151,7 @@ class Session:
         with progress(self.console, trace) as tell:
             report = await replaying.run(exp, speed=self.speed, tell=tell)
         tell_bad(trace, report)
-        await exp.stop()
-        self.console.print(str(await exp.metrics()), markup=False, highlight=False, soft_wrap=True)
-        if exp.export_error is not None:
-            raise exp.export_error
+        await self._ended(exp)
         self.target = None
         self.console.print(
             f"{report.rows - report.bad:,} of {report.rows:,} rows replayed; {self._told(exp.id, target)}\n",
@@ -162,6 +160,13 @@ class Session:
         )
         if self.kept.lab is None:
             await exp.cleanup()  # the next file needs the memory
+
+    async def _ended(self, exp: Experiment) -> None:
+        """Stop it, which writes its file, and show its summary."""
+        await exp.stop()
+        self.console.print(str(await exp.metrics()), markup=False, highlight=False, soft_wrap=True)
+        if exp.export_error is not None:
+            raise exp.export_error
 
     def _told(self, experiment_id: str, target: Path | None) -> str:
         written = [] if target is None else [f"events written to {target}"]

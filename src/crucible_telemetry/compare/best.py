@@ -1,6 +1,6 @@
 """How far each arm is from the best of the others, from the differences of pairs by whatever method. PURE."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -25,15 +25,9 @@ def with_the_best(
     """
     k, sign = len(names), 1.0 if best == "largest" else -1.0
     each = Inference(1 - 2 * (1 - confidence) / (k - 1))
-    ahead, low, high = (np.full((k, k), np.inf) for _ in range(3))
-    n = [0] * k
-    for i, j in combinations(range(k), 2):
-        found = difference(i, j, each)
-        n[i], n[j] = found.n[0], found.n[1]
-        ahead[j, i] = sign * found.estimate
-        ahead[i, j] = -ahead[j, i]
-        limits = sorted(sign * limit for limit in found.interval)
-        (low[j, i], high[j, i]), (low[i, j], high[i, j]) = limits, (-limits[1], -limits[0])
+    found = {(i, j): difference(i, j, each) for i, j in combinations(range(k), 2)}
+    ahead, low, high = _ahead(k, found, sign)
+    n = [*(found[i, k - 1].n[0] for i in range(k - 1)), found[k - 2, k - 1].n[1]]
     lower, upper = _constrained(
         np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
     )
@@ -51,6 +45,19 @@ def with_the_best(
         )
         for i in range(k)
     )
+
+
+def _ahead(
+    k: int, found: Mapping[tuple[int, int], Result], sign: float
+) -> tuple[Floats, Floats, Floats]:
+    """How far the arm of a row is ahead of that of a column, with its limits; the diagonals are infinite."""
+    ahead, low, high = (np.full((k, k), np.inf) for _ in range(3))
+    for (i, j), of in found.items():
+        ahead[j, i] = sign * of.estimate
+        ahead[i, j] = -ahead[j, i]
+        limits = sorted(sign * limit for limit in of.interval)
+        (low[j, i], high[j, i]), (low[i, j], high[i, j]) = limits, (-limits[1], -limits[0])
+    return ahead, low, high
 
 
 def _constrained(low: Floats, high: Floats) -> tuple[list[float], list[float]]:
