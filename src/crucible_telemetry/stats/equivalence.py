@@ -14,7 +14,7 @@ from crucible_telemetry.stats.arguments import NanPolicy, pairs, real
 from crucible_telemetry.stats.effects import one_sample_effect, standardised, untestable
 from crucible_telemetry.stats.extra import statsmodels
 from crucible_telemetry.stats.inference import Inference, t_below
-from crucible_telemetry.stats.means import DIFFERENCE, difference_error
+from crucible_telemetry.stats.means import difference_error, of_arms, of_pairs
 from crucible_telemetry.stats.moments import Moments, moments_of_arms
 from crucible_telemetry.stats.rates import DIFFERENCE_OF_RATES, Rate, rates_of
 from crucible_telemetry.stats.result import Interval, Result, Told
@@ -34,9 +34,7 @@ def tost_welch(
     told: Told = {
         "test": "TOST (Welch)",
         "method": "two one-sided Welch tests",
-        "estimand": DIFFERENCE,
-        "estimate": arms[1].mean - arms[0].mean,
-        "n": (arms[0].n, arms[1].n),
+        **of_arms(*arms),
     }
     reason = untestable(*arms)
     if reason is not None:
@@ -59,9 +57,7 @@ def tost_paired(
     told: Told = {
         "test": "TOST (paired)",
         "method": "two one-sided t tests on the differences of pairs",
-        "estimand": "mean difference of pairs, treatment − control",
-        "estimate": of.mean,
-        "n": (of.n, of.n),
+        **of_pairs(of),
     }
     reason = untestable(of)
     if reason is not None:

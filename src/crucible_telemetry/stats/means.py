@@ -16,6 +16,7 @@ from crucible_telemetry.stats.moments import Moments, moments_of, moments_of_arm
 from crucible_telemetry.stats.result import Alternative, Result, Told
 
 DIFFERENCE = "difference of means, treatment − control"
+PAIRED = "mean difference of pairs, treatment − control"
 
 
 def welch_t(
@@ -60,9 +61,7 @@ def paired_t(
     told: Told = {
         "test": "paired t",
         "method": "Student's t on the differences of pairs",
-        "estimand": "mean difference of pairs, treatment − control",
-        "estimate": differences.mean,
-        "n": (differences.n, differences.n),
+        **of_pairs(differences),
     }
     return _one(differences, 0.0, both.notes, Inference(confidence, alternative), told)
 
@@ -108,6 +107,18 @@ def difference_error(test: str, control: Moments, treatment: Moments) -> tuple[f
     return math.sqrt(shares), welch_df(control, treatment)
 
 
+def of_arms(control: Moments, treatment: Moments) -> Told:
+    """What every test of two means tells."""
+    estimate = treatment.mean - control.mean
+    return {"estimand": DIFFERENCE, "estimate": estimate, "n": (control.n, treatment.n)}
+
+
+def of_pairs(differences: Moments) -> Told:
+    """What every test of the mean of pairs tells."""
+    n = differences.n, differences.n
+    return {"estimand": PAIRED, "estimate": differences.mean, "n": n}
+
+
 def _two_arms(
     test: str,
     control: ArrayLike | Moments,
@@ -121,9 +132,7 @@ def _two_arms(
         "method": "one variance"
         if test == "Student's t"
         else "variances may differ, Satterthwaite's df",
-        "estimand": DIFFERENCE,
-        "estimate": arms[1].mean - arms[0].mean,
-        "n": (arms[0].n, arms[1].n),
+        **of_arms(*arms),
     }
     reason = untestable(*arms)
     if reason is not None:
