@@ -202,7 +202,23 @@ async def test_an_archive_that_is_restored_twice_at_once_is_there_once(url, tmp_
             found = await asyncio.gather(
                 *[lab.restore(tmp_path / "archive") for _ in range(2)], return_exceptions=True
             )
-        assert [type(one) for one in found] == [ct.Experiment, ct.ConfigurationError]
+        # Whichever of them comes first.
+        assert {type(one) for one in found} == {ct.Experiment, ct.ConfigurationError}
     async with ct.Lab(url) as lab:
         (exp,) = lab.list_experiments()
         assert len(await exp.events()) == 3_000
+
+
+async def test_what_another_lab_has_deleted_is_gone_and_not_damaged(url):
+    async with ct.Lab(url) as lab, lab.experiment("a") as exp:
+        await emitted(exp, 10)
+    async with ct.Lab(url) as here, ct.Lab(url) as other:
+        await other.cleanup(exp.id)
+        (found,) = here.list_experiments()
+        for verb in (found.events, found.metrics, found.count_events):
+            with pytest.raises(StoreRefused, match="is not there any more: it was deleted"):
+                await verb()
+        with pytest.raises(StoreRefused, match="deleted"):
+            await here.reopen_experiment(exp.id)
+        await here.refresh()
+        assert here.list_experiments() == []

@@ -36,7 +36,7 @@ from crucible_telemetry.lab.records import (
     unknown,
     unpacked,
 )
-from crucible_telemetry.stores.keeping import Keep, KeptExperiment
+from crucible_telemetry.stores.keeping import Keep, KeptExperiment, deleted
 from crucible_telemetry.stores.kept import KeptStore
 from crucible_telemetry.stores.own import kept_of
 from crucible_telemetry.stores.postgres.keep import PostgresKeep
@@ -180,7 +180,7 @@ class Durable:
         if kept.record == data:
             return
         if not kept.record:
-            raise StoreRefused(self.keep.url, f"experiment {store.id!r} is not there any more")
+            raise deleted(self.keep.url, store.id)
         found = Found(kept, unpacked(kept.record))
         if found.elsewhere is not None:
             raise LifecycleError(store.id, f"{found.record.state} in {found.elsewhere}", command)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from crucible_telemetry.errors import StoreRefused
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.stores.blocks import BlockInfo
 
@@ -110,6 +111,11 @@ class KeptExperiment(Struct, frozen=True, kw_only=True):
     mark: Mark | None = None
     flaws: tuple[str, ...] = ()
     """What could not be read, in words. A record that could not is empty."""
+
+
+def deleted(url: str, experiment_id: str) -> StoreRefused:
+    """The error of who asks for an experiment that another lab has deleted: nothing of it is damaged."""
+    return StoreRefused(url, f"experiment {experiment_id!r} is not there any more: it was deleted")
 
 
 class News(Protocol):

@@ -24,7 +24,7 @@ from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.events.mailbox import log
 from crucible_telemetry.stores import paths
 from crucible_telemetry.stores.blocks import BlockInfo, decoded, digest
-from crucible_telemetry.stores.keeping import Change, KeptExperiment, Mark, Rollup, Tip
+from crucible_telemetry.stores.keeping import Change, KeptExperiment, Mark, Rollup, Tip, deleted
 from crucible_telemetry.stores.marks import Marks
 from crucible_telemetry.stores.seals import unsealed_rollup
 from crucible_telemetry.stores.sqlite_file import (
@@ -266,6 +266,8 @@ class SqliteKeep:
                 why = str(error)
             if isinstance(data, bytes) and digest(data) == block.digest:
                 return decoded(data)
+        if data is None and not numbers_of(self._reader(), [experiment_id]):
+            raise deleted(self.url, experiment_id)
         if data is not None:
             why = "not as they were written (digest differs)"
         raise StoreDamaged(self.url, f"{named}: {why}")

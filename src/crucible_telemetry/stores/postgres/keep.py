@@ -10,7 +10,7 @@ from crucible_telemetry.errors import StoreDamaged, StoreRefused
 from crucible_telemetry.events.columns import Columns
 from crucible_telemetry.runtime.aside import AsideLoop
 from crucible_telemetry.stores.blocks import BlockInfo, digest, encoded
-from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup
+from crucible_telemetry.stores.keeping import Change, KeptExperiment, Rollup, deleted
 from crucible_telemetry.stores.postgres import rows, writing
 from crucible_telemetry.stores.postgres.about import about, has_hypertable
 from crucible_telemetry.stores.postgres.address import Address
@@ -188,7 +188,7 @@ async def _claimed(connection: Any, url: str, claim: writing.Claim, lock: int) -
         await anyio.sleep(GHOST_S / GHOST_LOOKS)
     found = await all_kept(connection, claim.id)
     if not found:
-        raise StoreRefused(url, f"experiment {claim.id!r} is not there any more")
+        raise deleted(url, claim.id)
     return replace(found[0], held=held)
 
 
@@ -200,9 +200,11 @@ async def _loaded(connection: Any, url: str, experiment_id: str, block: BlockInf
     number = await connection.fetchval(
         "SELECT number FROM experiments WHERE id = $1", experiment_id
     )
+    if number is None:
+        raise deleted(url, experiment_id)
     # Numbers, all of them: COPY takes no parameters.
     rows_of = (
-        f"FROM all_rows WHERE experiment = {number or 0:d} AND seq BETWEEN {block.first_seq:d}"
+        f"FROM all_rows WHERE experiment = {number:d} AND seq BETWEEN {block.first_seq:d}"
         f" AND {block.last_seq:d} AND timestamp_us BETWEEN {block.min_us:d} AND {block.max_us:d} ORDER BY seq"
     )
     pieces: list[bytes] = []
