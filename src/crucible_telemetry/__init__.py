@@ -11,7 +11,7 @@ An event's way through the house::
                    compare/    experiments side by side: units, design, method, result
 
     experiment/  the handle users hold     lab/  puts the pieces together and owns the tree
-    runtime/     the ground: supervisors and wake-ups, which know nothing of telemetry
+    runtime/     the ground: actors and supervisors, which know nothing of telemetry
     process.py   what a lab owes its process: fork, exit, SIGTERM     replay/, demo/, cli/  the terminal
 
 Two rules: know what you hold, never who holds you; and one queue, forward only — the single thing that

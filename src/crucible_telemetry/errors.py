@@ -22,7 +22,9 @@
     │   └── StoreRefused                  not ours, a newer format, no permission: trying again is no use
     └── RuntimeFault                      actors and supervisors
         ├── RestartsExhausted             more restarts than the supervisor allows
-        └── ActorStopped                  a supervisor or child has ended and cannot do what was asked
+        ├── ActorStopped                  a message to an actor that has ended
+        ├── MailboxFull                   tell_nowait found no room
+        └── AskTimeout (TimeoutError)     no reply in time
 
 Fields go to ``super().__init__`` and the sentence is ``__str__``, so that an error survives
 pickling to another process.
@@ -237,7 +239,7 @@ class RestartsExhausted(RuntimeFault):
 
 
 class ActorStopped(RuntimeFault):
-    """What a supervisor or a child was asked for it cannot do: it has ended, or ended meanwhile."""
+    """A message was sent to an actor that has ended, or it ended before it answered."""
 
     def __init__(self, actor: str) -> None:
         super().__init__(actor)
@@ -245,3 +247,25 @@ class ActorStopped(RuntimeFault):
 
     def __str__(self) -> str:
         return f"actor {self.actor!r} has stopped"
+
+
+class MailboxFull(RuntimeFault):
+    """``tell_nowait`` found no room."""
+
+    def __init__(self, actor: str, capacity: int) -> None:
+        super().__init__(actor, capacity)
+        self.actor, self.capacity = actor, capacity
+
+    def __str__(self) -> str:
+        return f"the mailbox of actor {self.actor!r} is full ({self.capacity} messages)"
+
+
+class AskTimeout(RuntimeFault, TimeoutError):
+    """No reply came in time."""
+
+    def __init__(self, actor: str, timeout_s: float) -> None:
+        super().__init__(actor, timeout_s)
+        self.actor, self.timeout_s = actor, timeout_s
+
+    def __str__(self) -> str:
+        return f"actor {self.actor!r} did not answer within {self.timeout_s:g} s"

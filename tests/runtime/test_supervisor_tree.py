@@ -181,6 +181,17 @@ async def test_reports_carry_the_error_and_the_delay():
     assert events[2].delay_s == 0.5
 
 
+async def test_on_gone_is_called_when_no_restart_is_planned_and_not_before():
+    stage, gone = Stage(), []
+    supervisor = stage.new([stage.child("a", on_gone=lambda: gone.append("a"))])
+    async with Running(supervisor):
+        stage.crash("a")
+        await stage.settle()
+        assert gone == []
+        await supervisor.stop_child("a")
+        assert gone == ["a"]
+
+
 async def test_the_tree_prints():
     stage = Stage()
     below = Supervisor("below", [stage.child("x")])

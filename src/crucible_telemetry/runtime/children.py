@@ -15,7 +15,8 @@ class ChildSpec(Struct, frozen=True):
 
     `start` runs until the child is done, in an empty context. With `ready`, the next child is started
     when the child has set it, and an error before that is a failed start; without, when `start` has been
-    entered. `shutdown_s`: how long the child may take to end when cancelled.
+    entered. `shutdown_s`: how long the child may take to end when cancelled. `on_gone` is called whenever
+    the child is down and no restart is planned, perhaps more than once; it must not raise.
     """
 
     id: str
@@ -24,6 +25,7 @@ class ChildSpec(Struct, frozen=True):
     shutdown_s: float = 5.0
     backoff: Backoff | None = None
     ready: Signal | None = None
+    on_gone: Callable[[], None] | None = None
 
 
 class Report(Enum):

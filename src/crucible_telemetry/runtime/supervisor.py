@@ -143,6 +143,8 @@ class Supervisor:
 
     def _close(self) -> None:
         self._state = "ended"
+        for slot in self._slots.values():
+            self._tell_gone(slot)
         while self._requests:
             request = self._requests.popleft()
             request.error = ActorStopped(self.name)
@@ -167,7 +169,7 @@ class Supervisor:
         if error is None:
             return
         slot.run += 1
-        del self._slots[slot.spec.id]
+        self._forget(slot)
         if isinstance(error, anyio.get_cancelled_exc_class()):
             raise ActorStopped(spec.id) from error  # another task's cancellation is not this one's
         error.add_note(f"child {spec.id!r} of supervisor {self.name!r} failed before it was ready")
@@ -178,7 +180,7 @@ class Supervisor:
             raise ConfigurationError("id", f"{self.name!r} has no child {child_id!r}")
         slot = self._slots[child_id]
         await self._halt(slot)
-        del self._slots[slot.spec.id]
+        self._forget(slot)
 
     async def _start(self, slot: Slot) -> BaseException | None:
         """Start one run and wait until it is ready; its error when it ended before that."""
@@ -291,7 +293,17 @@ class Supervisor:
 
     def _retire(self, slot: Slot) -> None:
         if slot.spec.restart is Restart.TEMPORARY:
-            del self._slots[slot.spec.id]
+            self._forget(slot)
+        else:
+            self._tell_gone(slot)
+
+    def _forget(self, slot: Slot) -> None:
+        del self._slots[slot.spec.id]
+        self._tell_gone(slot)
+
+    def _tell_gone(self, slot: Slot) -> None:
+        if slot.spec.on_gone is not None:
+            slot.spec.on_gone()
 
     async def _request(self, action: Callable[[], Awaitable[None]]) -> None:
         if self._state not in ("starting", "running"):
