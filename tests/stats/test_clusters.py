@@ -209,6 +209,8 @@ def test_opposite_infinities_have_no_mean_and_warn_of_nothing():
         assert found.notes[0] == "a value is not finite"
         assert math.isnan(found.p_value)
         assert math.isnan(found.estimate)
+    never = Clustered([1.0, 2.0, 3.0, math.inf], [4, 4, 5, 5])
+    assert cr2_wald({"a": treatment, "b": never}).notes[0] == "a value is not finite"
 
 
 @pytest.mark.parametrize(("seed", "count"), [(0, 3), (1, 4)])

@@ -133,7 +133,8 @@ def _wald(cells: Cells, ask: Inference, told: Told) -> Result:
     """Every arm's mean against the first's."""
     means, scale, scores = _scores(cells)
     contrasts = np.eye(len(means))[1:] - np.eye(len(means))[0]
-    robust = contrasts @ scores @ scores.T @ contrasts.T
+    with np.errstate(all="ignore"):  # of infinite values
+        robust = contrasts @ scores @ scores.T @ contrasts.T
     reason = _singular(robust)
     if reason:
         return ask.undecided(reason, told.pop("notes"), **told)
