@@ -83,6 +83,8 @@ class InAKeep(Memory):
         reader = PlainReader(self.shift)
         store = KeptStore(kept, reader, self.keep, writer, self.segment_rows, shapes)
         store.news = News()
+        if found:
+            await store.claim(RECORD)  # as a lab does before it goes on
         await store.resume()
         return store
 

@@ -19,8 +19,8 @@ def uncollected(work: Callable[P, T]) -> Callable[P, T]:
     @wraps(work)
     def done(*args: P.args, **kwargs: P.kwargs) -> T:
         collecting = gc.isenabled()
-        gc.disable()
-        try:
+        try:  # around all of it: a signal's handler that raises leaves no garbage collector off
+            gc.disable()
             return work(*args, **kwargs)
         finally:
             if collecting:
