@@ -13,6 +13,7 @@ BODY = """
 import asyncio, os, signal, sys, threading, time
 import crucible_telemetry as ct
 path = sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without
 
 async def work(lab):
     exp = await lab.start_experiment("leaving", export_on_exit=path)
