@@ -58,9 +58,13 @@ async def main() -> None:
         for size, providers in FAMILIES.items():
             traces = {name: trace(name, size) for name in providers}
             arms = [await record(lab, f"{n} {size}", calls) for n, calls in traces.items() if calls]
-            ids = [exp.id for exp in arms]
+            if len(arms) < 2:
+                continue  # of this model no pair is at hand
             families.append(
-                {q: await lab.compare_experiments(ids, metric=f"latency_ms.{q}") for q in QUANTILES}
+                {
+                    q: await lab.compare_experiments(arms, metric=f"latency_ms.{q}")
+                    for q in QUANTILES
+                }
             )
     for family in families:
         tell(family)
