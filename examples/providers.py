@@ -116,7 +116,7 @@ def draw(families: list[Family], path: str) -> None:
 def draw_curves(axes: Any, families: list[Family]) -> None:
     """Providers by colour, models by dashes."""
     colours = dict(zip(FAMILIES["70b"], COLOURS, strict=True))
-    for family, dashes in zip(families, ("-", "--"), strict=True):
+    for family, dashes in zip(families, ("-", "--"), strict=False):
         for arm, curve in zip(family["p50"].arms, family["p50"].curves, strict=True):
             times = [ms / 1000 for ms in curve.values]
             style = {"color": colours[arm.name.split()[0]], "linestyle": dashes, "linewidth": 1.5}
