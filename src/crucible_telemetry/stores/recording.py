@@ -1,5 +1,6 @@
 """What the library's own stores of training metrics have in common: a point is checked and stamped when it is recorded."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, SupportsFloat, SupportsIndex
 
@@ -7,7 +8,7 @@ from crucible_telemetry.clock import wall_us
 from crucible_telemetry.stores.series import MetricPoint, make_point
 
 
-class Recording:
+class Recording(ABC):
     """The first verb of a `MetricsStore`."""
 
     def record(
@@ -22,6 +23,6 @@ class Recording:
         """See `MetricsStore.record`."""
         self._take(make_point(run_id, metric, value, step, metadata, wall_us()))
 
+    @abstractmethod
     def _take(self, point: MetricPoint) -> None:
         """Keep a point."""
-        raise NotImplementedError
