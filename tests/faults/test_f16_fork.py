@@ -45,12 +45,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", ["os.fork", "fork", "spawn"])
-def test_f16_a_child_leaves_the_parents_file_alone(how, tmp_path):
-    if how != "os.fork" and how not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"no {how} here")
-    script, url = tmp_path / "forking.py", tmp_path / "runs.db"
-    script.write_text(FORKING)
+def ran(program, url, how):
+    """What a program of its own that forks printed."""
+    script = url.with_name("program.py")
+    script.write_text(program)
     done = subprocess.run(
         [sys.executable, script, url, how],
         capture_output=True,
@@ -60,6 +58,15 @@ def test_f16_a_child_leaves_the_parents_file_alone(how, tmp_path):
         env=dict(os.environ),
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("how", ["os.fork", "fork", "spawn"])
+def test_f16_a_child_leaves_the_parents_file_alone(how, tmp_path):
+    if how != "os.fork" and how not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {how} here")
+    url = tmp_path / "runs.db"
+    ran(FORKING, url, how)
     with sqlite3.connect(url) as file:
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert file.execute("SELECT sum(rows) FROM blocks").fetchone() == (200,)
@@ -110,18 +117,9 @@ if __name__ == "__main__":
 def test_f16_a_child_of_fork_is_told_not_to_open_the_file_that_its_parent_has_open(how, tmp_path):
     if how not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {how} here")
-    script, url = tmp_path / "opening.py", tmp_path / "runs.db"
-    script.write_text(OPENING)
-    done = subprocess.run(
-        [sys.executable, script, url, how],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=dict(os.environ),
-    )
-    assert done.returncode == 0, done.stderr
-    writing, reading, other = json.loads(done.stdout)
+    url = tmp_path / "runs.db"
+    printed = ran(OPENING, url, how)
+    writing, reading, other = json.loads(printed)
     assert other == 0  # a file of its own is any process's to open
     if how == "spawn":
         assert (writing, reading) == (1, 1)
